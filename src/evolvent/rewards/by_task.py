@@ -1,0 +1,125 @@
+"""Turns played episodes into judged ones: each task's own check, and what happens when a judge breaks."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from evolvent.errors import BadInput, VerifierError
+from evolvent.records import Episode, Fault, Outcome, Score
+from evolvent.rewards.judge import Check, Judge
+
+
+@dataclass(frozen=True)
+class ByTask:
+    """Judges each episode by the check that its own task names."""
+
+    @property
+    def judges_alone(self) -> bool:
+        """Each score depends on its own episode alone."""
+        return True
+
+    def __call__(self, episodes: Sequence[Episode]) -> list[Score]:
+        """One score per episode; one that carries no reward is not judged."""
+        return [_check(episode, episode.task.judge.load) for episode in episodes]
+
+
+by_task = ByTask()
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One check for every task, as a judge: `Checked(exact)`."""
+
+    check: Check
+
+    @property
+    def judges_alone(self) -> bool:
+        """Each score depends on its own episode alone."""
+        return True
+
+    def __call__(self, episodes: Sequence[Episode]) -> list[Score]:
+        """One score per episode; one that carries no reward is not judged."""
+        return [_check(episode, lambda: self.check) for episode in episodes]
+
+
+def lift(thing: Check | Judge) -> Judge:
+    """A judge from what may stand in a reward slot: a judge as it is, a check of (task, answer) lifted."""
+    needed = [
+        p
+        for p in inspect.signature(thing).parameters.values()
+        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    if len(needed) == 1:
+        return thing  # type: ignore[return-value]
+    if len(needed) == 2:
+        return Checked(thing)  # type: ignore[arg-type]
+    raise BadInput(
+        "this cannot stand in a reward slot",
+        got=f"{getattr(thing, '__name__', thing)} with {len(needed)} needed arguments",
+        wanted="a check of (task, answer), or a judge of (episodes)",
+    )
+
+
+def judge_episodes(judge: Judge, episodes: Sequence[Episode]) -> list[Episode]:
+    """Every trace with its score; where the judge broke, outcome "verifier failed" with the Fault, and no score.
+
+    A judge that compares episodes sees those of one task together; a break there takes that task's episodes with it.
+    Episodes that carry no reward are left as they are.
+    """
+    judged = list(episodes)
+    for places in _parts(judge, episodes):
+        part = [episodes[i] for i in places]
+        for i, episode in zip(places, _judge_part(judge, part), strict=True):
+            judged[i] = episode
+    return judged
+
+
+def _parts(judge: Judge, episodes: Sequence[Episode]) -> list[list[int]]:
+    """The places of the episodes that are judged together."""
+    parts: dict[Any, list[int]] = {}
+    for i, episode in enumerate(episodes):
+        if episode.outcome.carries_reward:
+            key = i if getattr(judge, "judges_alone", False) else episode.task.task_id
+            parts.setdefault(key, []).append(i)
+    return list(parts.values())
+
+
+def _judge_part(judge: Judge, part: Sequence[Episode]) -> list[Episode]:
+    try:
+        scores = judge(part)
+        odd = [score.value for score in scores if not math.isfinite(score.value)]
+        if odd:
+            raise VerifierError("a judge gave a score that is not a finite number", got=odd[0])  # noqa: TRY301
+    except BadInput:
+        raise
+    except Exception as error:
+        return [_failed(episode, error) for episode in part]
+    if len(scores) != len(part):
+        raise BadInput("a judge must give one score per episode", got=len(scores), wanted=len(part))
+    return [
+        replace(episode, traces=tuple(replace(trace, score=score) for trace in episode.traces))
+        for episode, score in zip(part, scores, strict=True)
+    ]
+
+
+def _failed(episode: Episode, error: Exception) -> Episode:
+    fault = Fault(type(error).__name__, str(error), f"judging {episode.episode_id}")
+    traces = (replace(t, outcome=Outcome.VERIFIER_FAILED, fault=fault, score=None) for t in episode.traces)
+    return replace(episode, traces=tuple(traces))
+
+
+def _check(episode: Episode, load: Callable[[], Check]) -> Score:
+    if not episode.outcome.carries_reward:
+        return Score(0.0, why=f"not judged: {episode.outcome}")
+    try:
+        return load()(episode.task, episode.answer)
+    except (BadInput, VerifierError):
+        raise
+    except Exception as error:
+        raise VerifierError(
+            "a check broke", where=episode.task.judge.path, got=f"{type(error).__name__}: {error}"
+        ) from error
