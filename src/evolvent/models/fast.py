@@ -1,0 +1,313 @@
+"""The hot path: hidden states of Qwen3 and Llama models with few kernels, and decoding that never concatenates a cache.
+
+Equal to transformers' forward up to rounding; `supports` says for which models.
+"""
+
+# B rows, R live rows, T tokens, C tokens of a chunk, L cache length, W width, H heads, K heads with keys, D head size
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from evolvent.errors import BadInput
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CLASSES = (
+    "transformers.models.qwen3.modeling_qwen3:Qwen3ForCausalLM",
+    "transformers.models.llama.modeling_llama:LlamaForCausalLM",
+)
+ROPE_TYPES = ("default", "linear", "llama3", "yarn")  # frequencies that do not change with the length of the text
+MAX_WEIGHTS = 400_000_000  # beyond this arithmetic dominates, and a second copy of the weights costs more than it saves
+BLOCK = 32  # the cache grows by so many positions: reading it whole is contiguous, which is 2-3 times faster than a slice
+
+
+def supports(model: Any) -> bool:
+    """Whether the fast path computes what this model's own forward computes."""
+    return why_not(model) == ""
+
+
+def why_not(model: Any) -> str:
+    """The reason for which a model takes the generic path; empty where the fast path serves it."""
+    kind = f"{type(model).__module__}:{type(model).__qualname__}"
+    if kind not in CLASSES:
+        return f"{type(model).__qualname__} is not one of {', '.join(c.partition(':')[2] for c in CLASSES)}"
+    config = model.config
+    if any(t != "full_attention" for t in getattr(config, "layer_types", None) or ()):
+        return "it has layers without full attention"
+    if config.hidden_act not in ("silu", "swish"):
+        return f"its activation is {config.hidden_act}"
+    if config.attention_dropout:
+        return "it has attention dropout"
+    if config.rope_parameters.get("rope_type", "default") not in ROPE_TYPES:
+        return f"its rotary positions are {config.rope_parameters['rope_type']}"
+    if model.dtype not in (torch.float32, torch.bfloat16) or len({p.dtype for p in model.parameters()}) > 1:
+        return f"its weights are not all float32 or all bfloat16 but {model.dtype}"
+    if any(type(m) is not torch.nn.Linear for n, m in model.named_modules() if n.endswith(("_proj", "lm_head"))):
+        return "its linear layers are adapted or quantised"
+    if sum(p.numel() for p in model.parameters()) > MAX_WEIGHTS:
+        return f"it has more than {MAX_WEIGHTS:,} weights"
+    return ""
+
+
+class Layer(NamedTuple):
+    """One layer's weights, fused; rows of queries and keys are interleaved so that rotation is one complex product."""
+
+    attention_norm: Tensor
+    qkv: Tensor
+    qkv_bias: Tensor | None
+    qk_scale: Tensor | None
+    out: Tensor
+    out_bias: Tensor | None
+    feedforward_norm: Tensor
+    gate_up: Tensor
+    gate_up_bias: Tensor | None
+    down: Tensor
+    down_bias: Tensor | None
+
+
+class FastWeights:
+    """A live view of a model's weights: fused copies for decoding are rebuilt when a parameter has changed."""
+
+    def __init__(self, model: Any) -> None:
+        reason = why_not(model)
+        if reason:
+            raise BadInput(f"the fast path does not serve this model: {reason}", cure="use the generic path")
+        config = model.config
+        self.model = model
+        self.num_heads: int = config.num_attention_heads
+        self.num_kv_heads: int = config.num_key_value_heads
+        self.head_dim: int = model.model.layers[0].self_attn.head_dim
+        self.eps: float = config.rms_norm_eps
+        self._parameters = tuple(model.model.parameters())
+        self._stamp: tuple[int, ...] = ()
+        self._layers: list[Layer] = []
+        self._cis_PD = torch.empty(0)
+
+    @property
+    def embedding(self) -> Tensor:
+        """The table of token vectors."""
+        weight: Tensor = self.model.model.embed_tokens.weight
+        return weight
+
+    @property
+    def final_norm(self) -> Tensor:
+        """The scale of the last norm."""
+        weight: Tensor = self.model.model.norm.weight
+        return weight
+
+    def fresh(self) -> list[Layer]:
+        """Fused layers inside the graph of gradients, made from the live parameters."""
+        return [_fuse(layer, self.num_heads, self.num_kv_heads) for layer in self.model.model.layers]
+
+    def frozen(self) -> list[Layer]:
+        """Fused layers without gradient, kept until a parameter changes in place or is replaced."""
+        stamp = tuple([n for p in self._parameters for n in (p._version, p.data_ptr())])
+        if stamp != self._stamp:
+            self.refresh()
+            self._stamp = stamp
+        return self._layers
+
+    def refresh(self) -> None:
+        """Rebuild the fused copies; needed by hand only after writing through `.data`, which torch does not count."""
+        self._parameters = tuple(self.model.model.parameters())
+        with torch.no_grad():
+            self._layers = self.fresh()
+
+    def rotation(self, positions: Tensor) -> Tensor:
+        """Unit complex numbers e^(i * position * frequency) (times the scaling of long contexts), shape (..., H+K, D/2)."""
+        longest = int(positions.max()) + 1 if positions.numel() else 1
+        if self._cis_PD.shape[0] < longest or self._cis_PD.device != self.embedding.device:
+            rope = self.model.model.rotary_emb
+            steps_P = torch.arange(max(longest, 2 * self._cis_PD.shape[0], 256), device=rope.inv_freq.device)
+            angle_PD = steps_P[:, None].float() * rope.inv_freq.float()
+            scale = float(rope.attention_scaling)
+            self._cis_PD = torch.complex(angle_PD.cos() * scale, angle_PD.sin() * scale)
+        cis = self._cis_PD[positions].unsqueeze(-2)
+        return cis.expand(*cis.shape[:-2], self.num_heads + self.num_kv_heads, -1).contiguous()
+
+
+class KVCache:
+    """Keys and values of every layer, (rows, K, L, D) each; L grows by blocks up to what the rows need."""
+
+    def __init__(self, weights: FastWeights, rows: int, max_len: int = 0) -> None:
+        table = weights.embedding
+        shape = (rows, weights.num_kv_heads, _blocks(max_len), weights.head_dim)
+        num_layers = len(weights.model.model.layers)
+        self.keys = [torch.zeros(shape, dtype=table.dtype, device=table.device) for _ in range(num_layers)]
+        self.values = [torch.zeros(shape, dtype=table.dtype, device=table.device) for _ in range(num_layers)]
+
+    @property
+    def rows(self) -> int:
+        """How many rows there is room for."""
+        return self.keys[0].shape[0]
+
+    @property
+    def max_len(self) -> int:
+        """How many positions there is room for now."""
+        return self.keys[0].shape[2]
+
+    def grow(self, max_len: int) -> None:
+        """Make room for `max_len` positions; what is stored stays."""
+        if max_len > self.max_len:
+            pad = (0, 0, 0, _blocks(max_len) - self.max_len)
+            self.keys = [F.pad(k, pad) for k in self.keys]
+            self.values = [F.pad(v, pad) for v in self.values]
+
+    def take(self, rows_index: Tensor, max_len: int = 0) -> KVCache:
+        """A new cache of these rows in this order (repeats allowed), cut or grown to `max_len` where that is given."""
+        taken = object.__new__(KVCache)
+        length = min(self.max_len, _blocks(max_len) or self.max_len)
+        taken.keys = [k[:, :, :length].index_select(0, rows_index) for k in self.keys]
+        taken.values = [v[:, :, :length].index_select(0, rows_index) for v in self.values]
+        taken.grow(max_len)
+        return taken
+
+    def swap(self, i: Tensor, j: Tensor) -> None:
+        """Exchange rows i[n] and j[n] for every n; the two index tensors share no row."""
+        for store in (*self.keys, *self.values):
+            held = store[i]
+            store[i] = store[j]
+            store[j] = held
+
+
+def hidden(weights: FastWeights, tokens_BT: Tensor, positions_BT: Tensor | None = None) -> Tensor:
+    """Last hidden states (B, T, W) with gradient; rows are padded on the right, so causal order is mask enough."""
+    if positions_BT is None:
+        positions_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
+    rotation = weights.rotation(positions_BT)
+    x_BTW = F.embedding(tokens_BT, weights.embedding)
+    saves_memory = weights.model.model.gradient_checkpointing and torch.is_grad_enabled()
+    for layer in weights.fresh() if torch.is_grad_enabled() else weights.frozen():
+        if saves_memory:
+            from torch.utils.checkpoint import checkpoint
+
+            x_BTW = checkpoint(_layer, weights, layer, x_BTW, rotation, use_reentrant=False)
+        else:
+            x_BTW = _layer(weights, layer, x_BTW, rotation)
+    return _norm(x_BTW, weights.final_norm, weights.eps)
+
+
+@torch.no_grad()
+def chunk(weights: FastWeights, cache: KVCache, tokens_RC: Tensor, starts_R: Tensor, num_rows: int) -> Tensor:
+    """Hidden states (R, C, W) of C more tokens for the first R rows; row r's stand at starts_R[r] and after.
+
+    Keys and values are stored; each token attends to all stored positions of its row up to its own.
+    """
+    num_new = tokens_RC.shape[1]
+    positions_RC = starts_R[:, None] + torch.arange(num_new, device=starts_R.device)
+    is_prefill = num_new > 1 and not bool(starts_R.any())
+    cache.grow(int(starts_R.max()) + num_new if num_rows else 0)
+    rotation = weights.rotation(positions_RC)
+    spots = (torch.arange(num_rows, device=starts_R.device)[:, None], positions_RC)
+    mask = None if is_prefill else _mask(positions_RC, cache.max_len, weights)
+    x_RCW = F.embedding(tokens_RC, weights.embedding)
+    for n, layer in enumerate(weights.frozen()):
+        query, key, value = _project(weights, layer, x_RCW, rotation)
+        cache.keys[n].transpose(1, 2)[spots] = key
+        cache.values[n].transpose(1, 2)[spots] = value
+        if mask is None:
+            seen = _attend_causal(query, key, value)
+        else:
+            seen = _attend_cache(query, cache.keys[n][:num_rows], cache.values[n][:num_rows], mask)
+        x_RCW = _mix(weights, layer, x_RCW, seen)
+    return _norm(x_RCW, weights.final_norm, weights.eps)
+
+
+def logits(weights: FastWeights, hidden: Tensor) -> Tensor:
+    """Scores of the next token (..., V) from last hidden states (..., W)."""
+    return F.linear(hidden, weights.model.lm_head.weight)
+
+
+def _layer(weights: FastWeights, layer: Layer, x_BTW: Tensor, rotation: Tensor) -> Tensor:
+    query, key, value = _project(weights, layer, x_BTW, rotation)
+    return _mix(weights, layer, x_BTW, _attend_causal(query, key, value))
+
+
+def _project(weights: FastWeights, layer: Layer, x: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    # one product for queries, keys and values; queries and keys are normed and rotated together
+    num_q, num_k, size = weights.num_heads, weights.num_kv_heads, weights.head_dim
+    qkv = F.linear(_norm(x, layer.attention_norm, weights.eps), layer.qkv, layer.qkv_bias)
+    qkv = qkv.view(*x.shape[:-1], num_q + 2 * num_k, size)
+    qk, value = qkv[..., : num_q + num_k, :], qkv[..., num_q + num_k :, :]
+    if layer.qk_scale is not None:
+        qk = F.rms_norm(qk, (size,), None, weights.eps) * layer.qk_scale
+    turned = torch.view_as_complex(qk.float().unflatten(-1, (-1, 2))) * rotation
+    qk = torch.view_as_real(turned).flatten(-2).to(x.dtype)
+    return qk[..., :num_q, :], qk[..., num_q:, :], value
+
+
+def _mix(weights: FastWeights, layer: Layer, x: Tensor, seen: Tensor) -> Tensor:
+    x = x + F.linear(seen, layer.out, layer.out_bias)
+    gate, up = F.linear(_norm(x, layer.feedforward_norm, weights.eps), layer.gate_up, layer.gate_up_bias).chunk(2, -1)
+    return x + F.linear(F.silu(gate) * up, layer.down, layer.down_bias)
+
+
+def _attend_causal(query_BTHD: Tensor, key_BTKD: Tensor, value_BTKD: Tensor) -> Tensor:
+    grouped = query_BTHD.shape[2] != key_BTKD.shape[2]
+    seen_BHTD = F.scaled_dot_product_attention(
+        query_BTHD.transpose(1, 2),
+        key_BTKD.transpose(1, 2),
+        value_BTKD.transpose(1, 2),
+        is_causal=True,
+        enable_gqa=grouped,
+    )
+    return seen_BHTD.transpose(1, 2).flatten(-2)
+
+
+def _attend_cache(query_RCHD: Tensor, key_RKLD: Tensor, value_RKLD: Tensor, mask_R1CL: Tensor) -> Tensor:
+    # heads that share keys stand side by side as further queries, so that nothing is repeated
+    R, C, H, D = query_RCHD.shape
+    K = key_RKLD.shape[1]
+    query = query_RCHD.view(R, C, K, H // K, D).permute(0, 2, 3, 1, 4).reshape(R, K, -1, D)
+    mask = mask_R1CL if H == K or C == 1 else mask_R1CL.repeat(1, 1, H // K, 1)
+    score = torch.matmul(query * D**-0.5, key_RKLD.transpose(-1, -2)).float().add_(mask)
+    seen = torch.matmul(score.softmax(-1).to(query.dtype), value_RKLD)
+    return seen.view(R, K, H // K, C, D).permute(0, 3, 1, 2, 4).reshape(R, C, H * D)
+
+
+def _mask(positions_RC: Tensor, length: int, weights: FastWeights) -> Tensor:
+    later_RCL = torch.arange(length, device=positions_RC.device) > positions_RC[..., None]
+    zeros = torch.zeros(later_RCL.shape, device=positions_RC.device)
+    return zeros.masked_fill_(later_RCL, float("-inf"))[:, None]
+
+
+def _norm(x: Tensor, scale: Tensor, eps: float) -> Tensor:
+    return F.rms_norm(x, scale.shape, scale, eps)
+
+
+def _fuse(layer: Any, num_q: int, num_k: int) -> Layer:
+    attention, feedforward = layer.self_attn, layer.mlp
+    q, k, v = attention.q_proj, attention.k_proj, attention.v_proj
+    gate, up, down, out = feedforward.gate_proj, feedforward.up_proj, feedforward.down_proj, attention.o_proj
+    scale = None
+    if hasattr(attention, "q_norm"):
+        q_scale, k_scale = _interleave(attention.q_norm.weight, 1), _interleave(attention.k_norm.weight, 1)
+        scale = torch.cat((q_scale.expand(num_q, -1), k_scale.expand(num_k, -1)))
+    return Layer(
+        attention_norm=layer.input_layernorm.weight,
+        qkv=torch.cat((_interleave(q.weight, num_q), _interleave(k.weight, num_k), v.weight)),
+        qkv_bias=None
+        if q.bias is None
+        else torch.cat((_interleave(q.bias, num_q), _interleave(k.bias, num_k), v.bias)),
+        qk_scale=scale,
+        out=out.weight,
+        out_bias=out.bias,
+        feedforward_norm=layer.post_attention_layernorm.weight,
+        gate_up=torch.cat((gate.weight, up.weight)),
+        gate_up_bias=None if gate.bias is None else torch.cat((gate.bias, up.bias)),
+        down=down.weight,
+        down_bias=down.bias,
+    )
+
+
+def _interleave(weight: Tensor, num_heads: int) -> Tensor:
+    # rows j and j + D/2 of a head, which rotate together, become neighbours: the real and imaginary part of one number
+    return weight.unflatten(0, (num_heads, 2, -1)).transpose(1, 2).flatten(0, 2)
+
+
+def _blocks(length: int) -> int:
+    return BLOCK * -(-length // BLOCK)
