@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from evolvent.errors import EvolventError, StoreError
@@ -79,17 +79,21 @@ def append_line(path: Path, text: str) -> None:
     """Add one whole line to a file, and wait until the disk has it; a torn end of an earlier write is cut off first."""
     if "\n" in text:
         raise ValueError(f"a line cannot hold a line break: {text[:80]!r}")
+    import fcntl
+
     data = text.encode("utf-8") + b"\n"
     with disk_errors_at(path):
         handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
+            fcntl.flock(handle, fcntl.LOCK_EX)  # another writer's line may be half there while it is being written
             good = _cut_torn_end(handle)
             try:
                 while data:
                     data = data[os.write(handle, data) :]
                 os.fsync(handle)
             except BaseException:
-                os.ftruncate(handle, good)
+                with suppress(OSError):
+                    os.ftruncate(handle, good)
                 raise
         finally:
             os.close(handle)
@@ -196,10 +200,12 @@ def _is_being_written(path: Path) -> bool:
     pid = token.partition("-")[0]
     if not pid.isdigit() or int(pid) == os.getpid():
         return False
+    import psutil
+
     try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
+        # a younger process has only got the number of the one that wrote
+        return bool(psutil.Process(int(pid)).create_time() <= path.stat().st_mtime + 1)
+    except (psutil.NoSuchProcess, FileNotFoundError):
         return False
-    except (PermissionError, OverflowError):
+    except psutil.AccessDenied:
         return True
-    return True
