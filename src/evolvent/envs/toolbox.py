@@ -24,9 +24,10 @@ SEAT = "agent"
 class Toolbox:
     """Functions as tools: plain or async, or an object with `__call__`, or one with `open(task, seed)` that remembers.
 
-    An observation longer than `max_bytes` keeps its head and its tail; `timeout_s` bounds async functions (a plain
-    function runs where it is called: make it quick, or make it async). What `open` returns is fresh for each episode,
-    sees the task without its private part, and may have `snapshot`, `restore` and `close`.
+    An observation longer than `max_bytes` keeps its head and its tail. A function returns anything that can be shown,
+    or a ToolResult to say itself that it failed. A plain one runs where it is called: make it quick, or make it async;
+    `timeout_s` bounds async ones, except one with a `timeout_s` of its own. What `open` returns is fresh for each
+    episode, sees the task without its private part, and may have `snapshot`, `restore` and `close`.
     """
 
     functions: tuple[Callable[..., Any] | Any, ...]
@@ -99,7 +100,8 @@ class OpenToolbox:
         try:
             if self._num_calls > self._plan.max_calls:
                 raise ToolError(f"no calls left: {self._plan.max_calls} is the limit", cure="answer now")  # noqa: TRY301
-            text, is_error = _shown(await self._run(call)), False
+            answer = await self._run(call)
+            text, is_error = _shown(answer), isinstance(answer, ToolResult) and answer.is_error
         except InfrastructureError:
             raise
         except Exception as error:
@@ -130,6 +132,8 @@ class OpenToolbox:
         answer = self._functions[tool.name](**call.arguments)
         if not inspect.isawaitable(answer):
             return answer
+        if hasattr(self._functions[tool.name], "timeout_s"):
+            return await answer
         try:
             return await asyncio.wait_for(answer, self._plan.timeout_s)
         except TimeoutError as error:
@@ -168,8 +172,8 @@ def _gap(num_bytes: int) -> str:
 
 
 def _shown(answer: object) -> str:
-    if isinstance(answer, str):
-        return answer
+    if isinstance(answer, str | ToolResult):
+        return answer if isinstance(answer, str) else answer.text
     if isinstance(answer, Mapping | list | tuple):
         return json.dumps(answer, ensure_ascii=False, default=str)
     return str(answer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from evolvent.envs.interpreter import Interpreter, execute
 from evolvent.errors import VerifierError
 from evolvent.records import Private, Score, Task
 from evolvent.rewards.numbers import read_number
@@ -56,3 +57,42 @@ def private(task: Task) -> Private:
 def right_if(component: str, is_right: bool, why: str) -> Score:
     """A score of 1 or 0 under one name."""
     return Score(float(is_right), {component: float(is_right)}, why)
+
+
+def program_output(task: Task, answer: str, timeout_s: float = 5.0) -> Score:
+    """The share of the private tests {"inputs": [text], "outputs": [text]} that a program passes.
+
+    The program is the last fenced block of the answer, else all of it; it reads with `input()` and prints. Space at
+    the ends of lines and of the output does not count.
+    """
+    data = private(task).data
+    inputs, outputs = list(data.get("inputs", ())), list(data.get("outputs", ()))
+    if not outputs or len(inputs) != len(outputs):
+        raise VerifierError(
+            "the tests of a task cannot be run",
+            where=task.task_id,
+            got=f"{len(inputs)} inputs and {len(outputs)} outputs",
+            wanted="as many inputs as outputs, and at least one",
+        )
+    limits, code = Interpreter(timeout_s=timeout_s, max_output_bytes=2**20), program_in(answer)
+    passed: dict[str, float] = {}
+    wrong: list[str] = []
+    for number, (given, wanted) in enumerate(zip(inputs, outputs, strict=True), start=1):
+        ran = execute(code, limits, given.splitlines())
+        is_right = not ran.error and _lines(ran.printed) == _lines(wanted)
+        passed[f"test {number}"] = float(is_right)
+        if not is_right:
+            wrong.append(f"test {number}: {ran.error or f'printed {ran.printed.strip()[:60]!r}, which is wrong'}")
+    share = sum(passed.values()) / len(passed)
+    why = f"{sum(passed.values()):.0f} of {len(passed)} tests passed" + (f"; {wrong[0]}" if wrong else "")
+    return Score(share, passed, why)
+
+
+def program_in(answer: str) -> str:
+    """The program of an answer: its last fenced block, else the whole."""
+    blocks = re.findall(r"```[^\n`]*\n(.*?)```", answer, flags=re.DOTALL)
+    return blocks[-1] if blocks else answer
+
+
+def _lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.strip().splitlines()]
