@@ -22,7 +22,9 @@ CLASSES = (
 )
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")  # frequencies that do not change with the length of the text
 MAX_WEIGHTS = 400_000_000  # beyond this arithmetic dominates, and a second copy of the weights costs more than it saves
-BLOCK = 32  # the cache grows by so many positions: reading it whole is contiguous, which is 2-3 times faster than a slice
+BLOCK = (
+    32  # the cache grows by so many positions: reading it whole is contiguous, which is 2-3 times faster than a slice
+)
 
 
 def supports(model: Any) -> bool:
@@ -118,7 +120,7 @@ class FastWeights:
             self._layers = self.fresh()
 
     def rotation(self, positions: Tensor) -> Tensor:
-        """Unit complex numbers e^(i * position * frequency) (times the scaling of long contexts), shape (..., H+K, D/2)."""
+        """e^(i * position * frequency), times the scaling of long contexts: complex numbers (..., H+K, D/2)."""
         longest = int(positions.max()) + 1 if positions.numel() else 1
         if self._cis_PD.shape[0] < longest or self._cis_PD.device != self.embedding.device:
             rope = self.model.model.rotary_emb
@@ -202,13 +204,13 @@ def chunk(weights: FastWeights, cache: KVCache, tokens_RC: Tensor, starts_R: Ten
     is_prefill = num_new > 1 and not bool(starts_R.any())
     cache.grow(int(starts_R.max()) + num_new if num_rows else 0)
     rotation = weights.rotation(positions_RC)
-    spots = (torch.arange(num_rows, device=starts_R.device)[:, None], positions_RC)
-    mask = None if is_prefill else _mask(positions_RC, cache.max_len, weights)
+    spots = _spots(positions_RC, weights.num_kv_heads, cache.max_len)
+    mask = None if is_prefill else _mask(positions_RC, cache.max_len)
     x_RCW = F.embedding(tokens_RC, weights.embedding)
     for n, layer in enumerate(weights.frozen()):
         query, key, value = _project(weights, layer, x_RCW, rotation)
-        cache.keys[n].transpose(1, 2)[spots] = key
-        cache.values[n].transpose(1, 2)[spots] = value
+        cache.keys[n].view(-1, weights.head_dim).index_copy_(0, spots, key.reshape(-1, weights.head_dim))
+        cache.values[n].view(-1, weights.head_dim).index_copy_(0, spots, value.reshape(-1, weights.head_dim))
         if mask is None:
             seen = _attend_causal(query, key, value)
         else:
@@ -232,12 +234,12 @@ def _project(weights: FastWeights, layer: Layer, x: Tensor, rotation: Tensor) ->
     num_q, num_k, size = weights.num_heads, weights.num_kv_heads, weights.head_dim
     qkv = F.linear(_norm(x, layer.attention_norm, weights.eps), layer.qkv, layer.qkv_bias)
     qkv = qkv.view(*x.shape[:-1], num_q + 2 * num_k, size)
-    qk, value = qkv[..., : num_q + num_k, :], qkv[..., num_q + num_k :, :]
+    qk, value = torch.split(qkv, [num_q + num_k, num_k], -2)
     if layer.qk_scale is not None:
         qk = F.rms_norm(qk, (size,), None, weights.eps) * layer.qk_scale
-    turned = torch.view_as_complex(qk.float().unflatten(-1, (-1, 2))) * rotation
-    qk = torch.view_as_real(turned).flatten(-2).to(x.dtype)
-    return qk[..., :num_q, :], qk[..., num_q:, :], value
+    turned = torch.view_as_complex(qk.float().view(*qk.shape[:-1], size // 2, 2)) * rotation
+    query, key = torch.split(torch.view_as_real(turned).flatten(-2).to(x.dtype), [num_q, num_k], -2)
+    return query, key, value
 
 
 def _mix(weights: FastWeights, layer: Layer, x: Tensor, seen: Tensor) -> Tensor:
@@ -269,7 +271,13 @@ def _attend_cache(query_RCHD: Tensor, key_RKLD: Tensor, value_RKLD: Tensor, mask
     return seen.view(R, K, H // K, C, D).permute(0, 3, 1, 2, 4).reshape(R, C, H * D)
 
 
-def _mask(positions_RC: Tensor, length: int, weights: FastWeights) -> Tensor:
+def _spots(positions_RC: Tensor, num_kv_heads: int, length: int) -> Tensor:
+    # where each new key goes in the cache seen as (rows * K * L, D)
+    rows_RCK = torch.arange(positions_RC.shape[0] * num_kv_heads, device=positions_RC.device)
+    return (rows_RCK.view(-1, 1, num_kv_heads) * length + positions_RC[..., None]).flatten()
+
+
+def _mask(positions_RC: Tensor, length: int) -> Tensor:
     later_RCL = torch.arange(length, device=positions_RC.device) > positions_RC[..., None]
     zeros = torch.zeros(later_RCL.shape, device=positions_RC.device)
     return zeros.masked_fill_(later_RCL, float("-inf"))[:, None]
@@ -306,7 +314,8 @@ def _fuse(layer: Any, num_q: int, num_k: int) -> Layer:
 
 def _interleave(weight: Tensor, num_heads: int) -> Tensor:
     # rows j and j + D/2 of a head, which rotate together, become neighbours: the real and imaginary part of one number
-    return weight.unflatten(0, (num_heads, 2, -1)).transpose(1, 2).flatten(0, 2)
+    half = weight.shape[0] // (2 * num_heads)
+    return weight.view(num_heads, 2, half, *weight.shape[1:]).transpose(1, 2).reshape(weight.shape)
 
 
 def _blocks(length: int) -> int:
