@@ -93,7 +93,7 @@ NANO = ModelSpec(depth=3)
 def build(spec: ModelSpec, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
     """A float32 model with random weights that depend on (spec, tokenizer size, seed) alone."""
     shape = _shape(spec, tokenizer)
-    with _own_generator(seed):
+    with own_generator(seed):
         if spec.is_standard:
             from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -143,7 +143,8 @@ def _shrink_writers(model: Any, depth: int) -> None:
 
 
 @contextmanager
-def _own_generator(seed: int) -> Iterator[None]:
+def own_generator(seed: int) -> Iterator[None]:
+    """Within it torch draws from `seed` on the CPU; outside nothing has changed."""
     # only the CPU generator is touched: torch.manual_seed would reseed every accelerator as well
     import torch
 
