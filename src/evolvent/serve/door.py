@@ -1,0 +1,91 @@
+"""Opens a port for an app and closes it cleanly: in the foreground until Ctrl-C, or behind a with-block."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+
+from evolvent.errors import BadInput, InfrastructureError
+from evolvent.policies.policy import Policy
+from evolvent.serve.app import Renderer, make_app
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def serve(  # noqa: PLR0913  # six, each one a fact of the door
+    policy: Policy,
+    renderer: Renderer | None,
+    *,
+    port: int,
+    model_name: str,
+    host: str = "127.0.0.1",
+    announce: Callable[[str], None] = print,
+) -> None:
+    """Serve a policy until Ctrl-C; `announce` hears the address once the port is open (port 0 takes a free one)."""
+    door = _listen(host, port)
+    try:
+        app = make_app(policy, renderer, model_name)
+        server = uvicorn.Server(_config(app))
+        shown = f"[{host}]" if ":" in host else host
+        warning = "" if host in LOOPBACK else "  (open to other machines; no key is asked)"
+        announce(f"serving {model_name} at http://{shown}:{door.getsockname()[1]}/v1{warning}  (Ctrl-C ends it)")
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[door])
+    finally:
+        door.close()
+
+
+@contextlib.contextmanager
+def background(app: Any, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+    """The base URL (without /v1) of an app that is served from a thread as long as the block lasts."""
+    door = _listen(host, port)
+    server = uvicorn.Server(_config(app))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [door]}, daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            if not thread.is_alive():
+                raise InfrastructureError("the server did not start", where=f"{host}:{door.getsockname()[1]}")
+            time.sleep(0.005)
+        yield f"http://{host}:{door.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)
+        door.close()
+
+
+def _config(app: Any) -> uvicorn.Config:
+    # clients that hold a connection open must not hold up the end
+    return uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that listens, or the reason why not."""
+    if not 0 <= port <= 65535:
+        raise BadInput("not a port", got=port, wanted="0..65535, where 0 takes a free one")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    door = socket.socket(family, socket.SOCK_STREAM)
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        door.bind((host, port))
+        door.listen(128)
+    except OSError as error:
+        door.close()
+        cures = {
+            errno.EADDRINUSE: "end the other program, or choose another port (--port 0 takes a free one)",
+            errno.EACCES: "choose a port above 1023",
+        }
+        raise BadInput(
+            f"cannot listen on {host}:{port}",
+            got=error.strerror or str(error),
+            wanted="a free port of this machine",
+            cure=cures.get(error.errno or 0, "use host=127.0.0.1 and another port"),
+        ) from error
+    return door
