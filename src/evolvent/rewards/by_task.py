@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evolvent.errors import BadInput, VerifierError
@@ -32,9 +33,10 @@ by_task = ByTask()
 
 @dataclass(frozen=True)
 class Checked:
-    """One check for every task, as a judge: `Checked(exact)`."""
+    """One check for every task, as a judge: `Checked(exact)`, `Checked(numeric, {"tolerance": 0.01})`."""
 
-    check: Check
+    check: Callable[..., Score]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def judges_alone(self) -> bool:
@@ -43,7 +45,7 @@ class Checked:
 
     def __call__(self, episodes: Sequence[Episode]) -> list[Score]:
         """One score per episode; one that carries no reward is not judged."""
-        return [_check(episode, lambda: self.check) for episode in episodes]
+        return [_check(episode, lambda: functools.partial(self.check, **self.arguments)) for episode in episodes]
 
 
 def lift(thing: Check | Judge) -> Judge:

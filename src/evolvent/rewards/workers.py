@@ -43,8 +43,8 @@ class Workers:
             self._idle.put(None)
         atexit.register(self.close)
 
-    def run(self, path: str, timeout_s: float, **arguments: Any) -> Any:
-        """What the function at `path` returns for JSON arguments; VerifierError where it broke, DeadlineError where late."""
+    def run(self, path: str, timeout_s: float, /, **arguments: Any) -> Any:
+        """What the function at `path` returns; VerifierError where it broke, DeadlineError where it was late."""
         worker = self._idle.get()
         try:
             if worker is None or not worker.is_alive:
