@@ -95,8 +95,8 @@ def test_an_unknown_sink_and_a_missing_package_are_said(run: Run) -> None:
 
 @pytest.mark.parametrize("name", ["trackio", "wandb"])
 def test_other_trackers_take_the_numbers_offline(name: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKIO_DIR", str(run.path / "trackio"))  # read when the package is imported
     pytest.importorskip(name)
-    monkeypatch.setenv("TRACKIO_DIR", str(run.path / "trackio"))
     sinks = open_sinks(run, [name])
     sinks.log(1, {"loss": 0.5})
     assert sinks.names == (name,)

@@ -76,10 +76,10 @@ def read_episodes(
     secret_files = [private] if isinstance(private, Path) else list(private or ())
     key = "(filename, episode_id)"
     chosen = f" WHERE {key} IN (SELECT {key} FROM kept WHERE ({where}\n))" if where else ""
-    rows = _query(files, f"SELECT * FROM kept{chosen} ORDER BY list_position(?, filename), file_row_number", files)
+    rows = query(files, f"SELECT * FROM kept{chosen} ORDER BY list_position(?, filename), file_row_number", files)
     secrets = {
         _key(row): from_json(row["private"])
-        for row in (_query(secret_files, "SELECT * FROM kept") if secret_files else ())
+        for row in (query(secret_files, "SELECT * FROM kept") if secret_files else ())
     }
     episodes: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
@@ -255,7 +255,8 @@ def _copy(source: str, lines: Path, target: Path) -> None:
         )
 
 
-def _query(files: Sequence[Path], sql: str, *parameters: Sequence[Path]) -> list[dict[str, Any]]:
+def query(files: Sequence[Path], sql: str, *parameters: Sequence[Path | str]) -> list[dict[str, Any]]:
+    """Rows of Parquet files, which the SQL calls `kept`; each has its `filename` and `file_row_number`."""
     import duckdb
 
     names = [str(file) for file in files]
