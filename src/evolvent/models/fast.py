@@ -22,12 +22,18 @@ BLOCK = 32  # positions by which the cache grows: read whole it is contiguous, 2
 
 
 class KVCache:
-    """Keys and values of every layer, (rows, K, L, D) each; L grows by blocks up to what the rows need."""
+    """Keys and values of every layer, (rows, K, L, D) each; L grows by blocks up to what the rows need.
+
+    It belongs to the weights as they are when it is made, and keeps their fused form: after an update make a new one.
+    """
 
     def __init__(self, weights: FastWeights, rows: int, max_len: int = 0) -> None:
+        # torch counts no version for fused optimizers or `.data`, so a shared fused copy could be stale unnoticed
+        with torch.no_grad():
+            self.layers = weights.layers()
         table = weights.embedding
         shape = (rows, weights.num_kv_heads, _blocks(max_len), weights.head_dim)
-        num_layers = len(weights.model.model.layers)
+        num_layers = len(self.layers)
         self.keys = [torch.zeros(shape, dtype=table.dtype, device=table.device) for _ in range(num_layers)]
         self.values = [torch.zeros(shape, dtype=table.dtype, device=table.device) for _ in range(num_layers)]
 
@@ -51,6 +57,7 @@ class KVCache:
     def take(self, rows_index: Tensor, max_len: int = 0) -> KVCache:
         """A new cache of these rows in this order (repeats allowed), cut or grown to `max_len` where that is given."""
         taken = object.__new__(KVCache)
+        taken.layers = self.layers
         length = min(self.max_len, _blocks(max_len) or self.max_len)
         taken.keys = [k[:, :, :length].index_select(0, rows_index) for k in self.keys]
         taken.values = [v[:, :, :length].index_select(0, rows_index) for v in self.values]
@@ -72,7 +79,7 @@ def hidden(weights: FastWeights, tokens_BT: Tensor, positions_BT: Tensor | None 
     rotation = weights.rotation(positions_BT)
     x_BTW = F.embedding(tokens_BT, weights.embedding)
     saves_memory = weights.model.model.gradient_checkpointing and torch.is_grad_enabled()
-    for layer in weights.fresh() if torch.is_grad_enabled() else weights.frozen():
+    for layer in weights.layers():
         if saves_memory:
             from torch.utils.checkpoint import checkpoint
 
@@ -96,7 +103,7 @@ def chunk(weights: FastWeights, cache: KVCache, tokens_RC: Tensor, starts_R: Ten
     spots = _spots(positions_RC, weights.num_kv_heads, cache.max_len)
     mask = None if is_prefill else _mask(positions_RC, cache.max_len)
     x_RCW = F.embedding(tokens_RC, weights.embedding)
-    for n, layer in enumerate(weights.frozen()):
+    for n, layer in enumerate(cache.layers):
         query, key, value = _project(weights, layer, x_RCW, rotation)
         cache.keys[n].view(-1, weights.head_dim).index_copy_(0, spots, key.reshape(-1, weights.head_dim))
         cache.values[n].view(-1, weights.head_dim).index_copy_(0, spots, value.reshape(-1, weights.head_dim))

@@ -65,7 +65,7 @@ class Layer(NamedTuple):
 
 
 class FastWeights:
-    """A live view of a model's weights: fused copies for decoding are rebuilt when a parameter has changed."""
+    """A live view of a model's weights; nothing is copied until `layers` is called."""
 
     def __init__(self, model: Any) -> None:
         reason = why_not(model)
@@ -77,9 +77,6 @@ class FastWeights:
         self.num_kv_heads: int = config.num_key_value_heads
         self.head_dim: int = model.model.layers[0].self_attn.head_dim
         self.eps: float = config.rms_norm_eps
-        self._parameters = tuple(model.model.parameters())
-        self._stamp: tuple[int, ...] = ()
-        self._layers: list[Layer] = []
         self._cis_PD = torch.empty(0)
 
     @property
@@ -94,23 +91,9 @@ class FastWeights:
         weight: Tensor = self.model.model.norm.weight
         return weight
 
-    def fresh(self) -> list[Layer]:
-        """Fused layers inside the graph of gradients, made from the live parameters."""
+    def layers(self) -> list[Layer]:
+        """Fused layers made from the live parameters now, inside the graph of gradients where that is recorded."""
         return [_fuse(layer, self.num_heads, self.num_kv_heads) for layer in self.model.model.layers]
-
-    def frozen(self) -> list[Layer]:
-        """Fused layers without gradient, kept until a parameter changes in place or is replaced."""
-        stamp = tuple([n for p in self._parameters for n in (p._version, p.data_ptr())])
-        if stamp != self._stamp:
-            self.refresh()
-            self._stamp = stamp
-        return self._layers
-
-    def refresh(self) -> None:
-        """Rebuild the fused copies; needed by hand only after writing through `.data`, which torch does not count."""
-        self._parameters = tuple(self.model.model.parameters())
-        with torch.no_grad():
-            self._layers = self.fresh()
 
     def rotation(self, positions: Tensor) -> Tensor:
         """e^(i * position * frequency), times the scaling of long contexts: complex numbers (..., H+K, D/2)."""
