@@ -1,6 +1,7 @@
 """Turns the families of the reasoning-gym package (extra `[reasoning]`) into tasks, with its own judges.
 
 Importing the package takes seconds, so it is imported when the first task or level is asked for.
+An entry depends on its seed alone, but for one family: some programs of `codeio` draw from generators of their own.
 """
 
 from __future__ import annotations
