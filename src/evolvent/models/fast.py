@@ -77,7 +77,8 @@ def hidden(weights: FastWeights, tokens_BT: Tensor, positions_BT: Tensor | None 
     if positions_BT is None:
         positions_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
     rotation = weights.rotation(positions_BT)
-    x_BTW = F.embedding(tokens_BT, weights.embedding)
+    # the padding token's vector learns nothing from being read, as in torch.nn.Embedding
+    x_BTW = F.embedding(tokens_BT, weights.embedding, weights.model.model.embed_tokens.padding_idx)
     saves_memory = weights.model.model.gradient_checkpointing and torch.is_grad_enabled()
     for layer in weights.layers():
         if saves_memory:
