@@ -102,7 +102,8 @@ class Prompt:
     """What is asked of a policy: messages for endpoints, token ids for local policies.
 
     `stream` names the random stream of this one completion, `continues` the call id of the completion
-    whose context this prompt extends token for token (a policy may reuse what it computed there).
+    whose context this prompt extends token for token (a policy may reuse what it computed there), `max_tokens`
+    a limit of its own below that of the sampling.
     """
 
     messages: tuple[Message, ...]
@@ -110,6 +111,11 @@ class Prompt:
     tokens: tuple[int, ...] | None = None
     stream: tuple[str | int, ...] = ()
     continues: str | None = None
+    max_tokens: int | None = None
+
+    def room(self, how: Sampling) -> int:
+        """How many tokens the completion may have: its own limit, or that of `how`."""
+        return how.max_tokens if self.max_tokens is None else min(self.max_tokens, how.max_tokens)
 
 
 class Finish(StrEnum):

@@ -1,0 +1,1 @@
+"""Scored episodes to batches with credit per token."""

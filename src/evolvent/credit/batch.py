@@ -1,0 +1,124 @@
+"""Scored episodes to rows that can be trained on: groups formed by key, credit spread to tokens, nothing dropped unseen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evolvent.credit.advantage import Advantage
+from evolvent.records import Episode, Group, Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One stretch of context: ids, who wrote them, what the sampler thought of them, and their credit.
+
+    Arrays of one length T: `tokens` int64, `mask` bool (True where the policy wrote), `sampler_logprobs` float64
+    (0 where unknown), `credit` float32 (0 outside the mask).
+    """
+
+    group: tuple[str | int, ...]
+    trace: tuple[str, int, str]
+    tokens: np.ndarray
+    mask: np.ndarray
+    sampler_logprobs: np.ndarray
+    credit: np.ndarray
+    versions: tuple[int, ...]
+    is_sampled: bool
+
+    @property
+    def num_written(self) -> int:
+        """How many tokens the policy wrote."""
+        return int(self.mask.sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows to train on, and what was left out and why (in traces)."""
+
+    rows: tuple[Row, ...]
+    num_traces: int
+    num_groups: int
+    num_dead_groups: int
+    num_faults: int
+    num_untrainable: int
+    credits: dict[tuple[str, str], float]
+
+    @property
+    def signal_share(self) -> float:
+        """The share of groups whose traces differ in score."""
+        return 1 - self.num_dead_groups / self.num_groups if self.num_groups else 0.0
+
+
+def form_groups(episodes: Iterable[Episode], policy: str) -> list[Group]:
+    """Traces of one policy that may be compared, by (task, seat); faulty ones are left out."""
+    found: dict[tuple[str | int, ...], list[Trace]] = {}
+    for episode in episodes:
+        for trace in episode.traces:
+            if trace.policy == policy and trace.outcome.carries_reward and trace.score is not None:
+                found.setdefault((trace.task_id, trace.seat), []).append(trace)
+    return [Group(key, tuple(traces)) for key, traces in found.items()]
+
+
+def assign(episodes: Sequence[Episode], policy: str, advantage: Advantage, values: Sequence[float] | None = None) -> Batch:
+    """Credit for every trace of `policy`; `values` replaces the scores, one per episode (see rewards.shuffled).
+
+    Groups without signal (all credit zero) and traces that cannot be trained on make no rows, and are counted.
+    """
+    given = {e.episode_id: v for e, v in zip(episodes, values, strict=True)} if values is not None else {}
+    traces = [t for e in episodes for t in e.traces if t.policy == policy]
+    rows: list[Row] = []
+    credits: dict[tuple[str, str], float] = {}
+    dead = 0
+    groups = form_groups(episodes, policy)
+    for group in groups:
+        scores = [given.get(f"{t.task_id}/{t.sample}", t.score.value if t.score else 0.0) for t in group.traces]
+        weights = advantage(scores)
+        dead += not any(weights)
+        for trace, weight in zip(group.traces, weights, strict=True):
+            credits[f"{trace.task_id}/{trace.sample}", trace.seat] = weight
+            if weight and trace.trainable:
+                rows += rows_of(trace, group.key, weight)
+    return Batch(
+        rows=tuple(rows),
+        num_traces=len(traces),
+        num_groups=len(groups),
+        num_dead_groups=dead,
+        num_faults=sum(not t.outcome.carries_reward for t in traces),
+        num_untrainable=sum(not t.trainable for t in traces),
+        credits=credits,
+    )
+
+
+def rows_of(trace: Trace, group: tuple[str | int, ...], weight: float) -> list[Row]:
+    """A trace as rows: one for each context that was started, ids exactly as recorded."""
+    contexts: list[list[int]] = []
+    for number, turn in enumerate(trace.turns):
+        if turn.starts_context or not contexts:
+            contexts.append([])
+        contexts[-1].append(number)
+    made = [_row(trace, numbers, group, weight) for numbers in contexts]
+    return [row for row in made if row.num_written]
+
+
+def _row(trace: Trace, numbers: Sequence[int], group: tuple[str | int, ...], weight: float) -> Row:
+    turns = [trace.turns[i] for i in numbers]
+    tokens = np.array([t for turn in turns for t in turn.tokens], dtype=np.int64)
+    mask = np.array([m for turn in turns for m in turn.mask], dtype=bool)
+    sampler = np.zeros(len(tokens))
+    known = [p for turn in turns for p in turn.sampled_logprobs]
+    is_sampled = bool(known)
+    if is_sampled:
+        sampler[mask] = known
+    return Row(
+        group=group,
+        trace=(trace.task_id, trace.sample, trace.seat),
+        tokens=tokens,
+        mask=mask,
+        sampler_logprobs=sampler,
+        credit=np.where(mask, weight, 0.0).astype(np.float32),
+        versions=tuple(sorted({t.version for t in turns if t.version >= 0})),
+        is_sampled=is_sampled,
+    )

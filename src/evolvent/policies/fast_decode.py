@@ -1,0 +1,152 @@
+"""Decoding on the fast path: context stays computed between turns, and rows that end make room at once."""
+
+# R live rows, C tokens of a chunk, V vocabulary
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evolvent.models import fast
+from evolvent.policies.decode import Draws, _Tape, choose, pad_right
+from evolvent.records import Prompt, Sampling
+
+LENGTH_STEP = 32  # cache lengths grow in steps, so that a few more tokens do not mean a copy
+
+
+class FastEngine:
+    """Models with a fast path: prompts computed once per group, later turns add only their new tokens."""
+
+    name = "fast"
+
+    def __init__(self, model: Any, pad_id: int) -> None:
+        self.weights, self.pad_id = fast.FastWeights(model), pad_id
+        self._device = next(model.parameters()).device
+        self._caches: list[fast.KVCache] = []
+        self._kept: dict[str, tuple[int, int, tuple[int, ...]]] = {}  # call id -> cache, row, tokens computed
+
+    def forget(self) -> None:
+        """Drop all cached context."""
+        self._caches, self._kept = [], {}
+
+    @torch.no_grad()
+    def decode(
+        self, prompts: Sequence[Prompt], call_ids: Sequence[str], uniforms: np.ndarray, how: Sampling, stop: frozenset[int]
+    ) -> list[Draws]:
+        """See Engine."""
+        drawn: dict[int, Draws] = {}
+        for numbers, cache, logits_RV in self._prefill(prompts, uniforms.shape[1]):
+            rows = [prompts[i].tokens or () for i in numbers]
+            uniform_RT = torch.from_numpy(uniforms[numbers]).to(self._device)
+            rooms = [prompts[i].room(how) for i in numbers]
+            draws, slots = self._draw(cache, logits_RV, rows, rooms, uniform_RT, how, stop)
+            self._caches.append(cache)
+            for place, i in enumerate(numbers):
+                drawn[i] = draws[place]
+                known = (*rows[place], *draws[place].tokens[:-1])  # the last token was drawn, not yet read
+                self._kept[call_ids[i]] = (len(self._caches) - 1, slots[place], known)
+        return [drawn[i] for i in range(len(prompts))]
+
+    def _prefill(self, prompts: Sequence[Prompt], room: int) -> list[tuple[list[int], fast.KVCache, Tensor]]:
+        """Prompts in batches that share a start: new ones, and those that continue a kept cache."""
+        starts: dict[int, list[int]] = {}
+        for i, prompt in enumerate(prompts):
+            kept = self._kept.get(prompt.continues or "")
+            tokens = prompt.tokens or ()
+            extends = kept is not None and len(kept[2]) < len(tokens) and tokens[: len(kept[2])] == kept[2]
+            starts.setdefault(kept[0] if kept is not None and extends else -1, []).append(i)
+        return [
+            self._open(prompts, numbers, room) if which < 0 else self._continue(prompts, numbers, which, room)
+            for which, numbers in sorted(starts.items())
+        ]
+
+    def _open(self, prompts: Sequence[Prompt], numbers: list[int], room: int) -> tuple[list[int], fast.KVCache, Tensor]:
+        rows = [prompts[i].tokens or () for i in numbers]
+        unique = list(dict.fromkeys(rows))
+        place = {tokens: i for i, tokens in enumerate(unique)}
+        row_R = torch.tensor([place[tokens] for tokens in rows], device=self._device)
+        small = fast.KVCache(self.weights, len(unique), _stepped(max(map(len, unique))))
+        starts = torch.zeros(len(unique), dtype=torch.long, device=self._device)
+        logits_UV = self._read(small, unique, starts)
+        return numbers, small.take(row_R, _stepped(max(map(len, rows)) + room)), logits_UV[row_R]
+
+    def _continue(
+        self, prompts: Sequence[Prompt], numbers: list[int], which: int, room: int
+    ) -> tuple[list[int], fast.KVCache, Tensor]:
+        kept = [self._kept[prompts[i].continues or ""] for i in numbers]
+        rows = [prompts[i].tokens or () for i in numbers]
+        row_R = torch.tensor([k[1] for k in kept], device=self._device)
+        cache = self._caches[which].take(row_R, _stepped(max(map(len, rows)) + room))
+        starts = torch.tensor([len(k[2]) for k in kept], device=self._device)
+        new = [tokens[len(k[2]) :] for tokens, k in zip(rows, kept, strict=True)]
+        return numbers, cache, self._read(cache, new, starts)
+
+    def _read(self, cache: fast.KVCache, chunks: Sequence[Sequence[int]], starts: Tensor) -> Tensor:
+        """Feed one chunk per row and give the logits after its last token."""
+        token_RC = pad_right(chunks, self.pad_id, self._device)
+        hidden_RCW = fast.chunk(self.weights, cache, token_RC, starts, len(chunks))
+        last_R = torch.tensor([len(c) - 1 for c in chunks], device=self._device)
+        return fast.logits(self.weights, hidden_RCW[torch.arange(len(chunks)), last_R])
+
+    def _draw(
+        self,
+        cache: fast.KVCache,
+        logits_RV: Tensor,
+        rows: Sequence[Sequence[int]],
+        rooms: Sequence[int],
+        uniform_RT: Tensor,
+        how: Sampling,
+        stop: frozenset[int],
+    ) -> tuple[list[Draws], list[int]]:
+        """The decoding loop; live rows stand first in the cache, ended ones are swapped behind them."""
+        num, device = len(rows), self._device
+        room_R = torch.tensor(rooms, device=device)
+        tape = _Tape.blank(num, max(rooms), device)
+        lengths_R = torch.tensor(rooms)
+        stop_V = torch.zeros(logits_RV.shape[-1], dtype=torch.bool, device=device)
+        stop_V[sorted(stop)] = True
+        row_at = torch.arange(num, device=device)  # cache place -> row
+        position = torch.tensor([len(r) for r in rows], device=device)
+        live = num
+        for t in range(max(rooms)):
+            token, sampled, model = choose(logits_RV, uniform_RT[row_at[:live], t], how)
+            tape.tokens[row_at[:live], t] = token
+            tape.sampled[row_at[:live], t] = sampled
+            tape.model[row_at[:live], t] = model
+            ended = stop_V[token] | (room_R[row_at[:live]] <= t + 1)
+            if ended.any():
+                lengths_R[row_at[:live][ended].cpu()] = t + 1
+                live, token, position = _move_behind(cache, row_at, position, token, ended, live)
+                if not live:
+                    break
+            hidden = fast.chunk(self.weights, cache, token[:, None], position[:live], live)
+            logits_RV = fast.logits(self.weights, hidden[:, 0])
+            position[:live] += 1
+        slots = torch.empty(num, dtype=torch.long)
+        slots[row_at.cpu()] = torch.arange(num)
+        return tape.read(lengths_R.tolist()), slots.tolist()
+
+
+def _move_behind(
+    cache: fast.KVCache, row_at: Tensor, position: Tensor, token: Tensor, ended: Tensor, live: int
+) -> tuple[int, Tensor, Tensor]:
+    """Swap ended rows with live ones from the end, so that the live rows are the first `left` again."""
+    left = live - int(ended.sum())
+    holes = ended[:left].nonzero()[:, 0]
+    movers = left + (~ended[left:live]).nonzero()[:, 0]
+    if len(holes):
+        cache.swap(holes, movers)
+        both, crossed = torch.cat([holes, movers]), torch.cat([movers, holes])
+        row_at[both] = row_at[crossed]
+        position[both] = position[crossed]
+        token = token.clone()
+        token[both] = token[crossed]
+    return left, token[:left], position
+
+
+def _stepped(length: int) -> int:
+    return -(-length // LENGTH_STEP) * LENGTH_STEP

@@ -1,0 +1,135 @@
+"""A policy on weights of our own: sampled in groups, trained in place, saved as a Hugging Face folder."""
+
+# B rows, T tokens, V vocabulary, N tokens that a policy wrote
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evolvent.errors import BadInput
+from evolvent.models import fast
+from evolvent.models.render import Renderer
+from evolvent.policies.decode import Draws, Engine, GenericEngine
+from evolvent.policies.fast_decode import FastEngine
+from evolvent.records import Completion, Finish, Prompt, Sampling
+from evolvent.seeds import uniforms
+
+MAX_ROWS = 1024  # rows decoded together; more are split, so that memory stays bounded
+
+
+class LocalPolicy:
+    """A transformers causal LM with its tokenizer; `version` counts the updates of the weights."""
+
+    def __init__(self, model: Any, tokenizer: Any, name: str = "agent", engine: str = "auto") -> None:
+        self.model, self.tokenizer, self.name = model, tokenizer, name
+        self.renderer = Renderer(tokenizer)
+        self.version = 0
+        self.max_context = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30)
+        self.pad_id = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id)
+        self.engine = self._choose_engine(engine)
+        model.eval()
+
+    def _choose_engine(self, engine: str) -> Engine:
+        if engine not in ("auto", "fast", "generic"):
+            raise BadInput("unknown engine", got=engine, wanted="auto, fast or generic")
+        if engine == "fast" and not fast.supports(self.model):
+            raise BadInput(
+                f"no fast path for {type(self.model).__name__}", wanted="Qwen3 or Llama", cure="engine=generic"
+            )
+        if engine != "generic" and fast.supports(self.model):
+            return FastEngine(self.model, self.pad_id)
+        return GenericEngine(self.model, self.pad_id)
+
+    # ------------------------------------------------------------ sampling
+
+    async def sample(self, prompts: Sequence[Prompt], how: Sampling) -> list[Completion]:
+        """One completion per prompt; its random stream is (how.seed, prompt.stream), whatever else is in the batch."""
+        return self.sample_now(prompts, how)
+
+    def sample_now(self, prompts: Sequence[Prompt], how: Sampling) -> list[Completion]:
+        """The same without waiting, for callers that hold the interpreter anyway."""
+        made: list[Completion] = []
+        for start in range(0, len(prompts), MAX_ROWS):
+            made += self._sample_rows(prompts[start : start + MAX_ROWS], how)
+        return made
+
+    def _sample_rows(self, prompts: Sequence[Prompt], how: Sampling) -> list[Completion]:
+        for prompt in prompts:
+            self._check(prompt, how)
+        call_ids = [f"{'/'.join(map(str, p.stream)) or i}@{self.version}" for i, p in enumerate(prompts)]
+        longest = max(p.room(how) for p in prompts)
+        draws = np.stack([uniforms(how.seed, *p.stream, num=longest) for p in prompts])
+        rows = self.engine.decode(prompts, call_ids, draws, how, self.renderer.stop_ids)
+        return [self._completion(p, c, row) for p, c, row in zip(prompts, call_ids, rows, strict=True)]
+
+    def _check(self, prompt: Prompt, how: Sampling) -> None:
+        if prompt.tokens is None:
+            raise BadInput("a local policy needs token ids", got="a prompt of messages", cure="render it first")
+        if len(prompt.tokens) + prompt.room(how) > self.max_context:
+            raise BadInput(
+                "the prompt is longer than the context of the model",
+                where=f"policy {self.name!r}",
+                got=f"{len(prompt.tokens)} tokens and {prompt.room(how)} to come",
+                wanted=f"at most {self.max_context} in all",
+                cure="shorten the prompt, lower budgets.turn_tokens, or use a model with a longer context",
+            )
+
+    def _completion(self, prompt: Prompt, call_id: str, row: Draws) -> Completion:
+        message = self.renderer.parse(row.tokens, prompt.tools)
+        stopped = bool(row.tokens) and row.tokens[-1] in self.renderer.stop_ids
+        finish = Finish.LENGTH if not stopped else Finish.CALL if message.calls else Finish.STOP
+        return Completion(
+            tokens=tuple(row.tokens),
+            text=message.text,
+            sampled_logprobs=tuple(row.sampled),
+            model_logprobs=tuple(row.model),
+            version=self.version,
+            finish=finish,
+            call_id=call_id,
+            message=message,
+            prompt_tokens=len(prompt.tokens or ()),
+            route=self.engine.name,
+        )
+
+    def forget(self) -> None:
+        """Drop cached context; called when a batch of episodes is over and after every update."""
+        self.engine.forget()
+
+    # ------------------------------------------------------------ training
+
+    def logprobs(self, token_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probability (temperature 1) and entropy of the N tokens where `mask_BT`, rows in order; with gradient.
+
+        Rows are padded at the end; the mask is False at position 0 and in the padding.
+        """
+        wanted_BT = mask_BT[:, 1:]
+        if isinstance(self.engine, FastEngine):
+            hidden_BTW = fast.hidden(self.engine.weights, token_BT[:, :-1])
+            logits_NV = fast.logits(self.engine.weights, hidden_BTW[wanted_BT])
+        else:
+            logits_NV = self.model(input_ids=token_BT[:, :-1], use_cache=False).logits[wanted_BT]
+        logprob_NV = logits_NV.float().log_softmax(-1)
+        target_N = token_BT[:, 1:][wanted_BT]
+        entropy_N = -(logprob_NV.detach().exp() * logprob_NV.detach()).sum(-1)
+        return logprob_NV.gather(-1, target_N[:, None])[:, 0], entropy_N
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """The weights that an optimizer may change."""
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    def updated(self) -> None:
+        """Say that the weights have changed: the version grows and cached context is dropped."""
+        self.version += 1
+        self.forget()
+
+    def save(self, folder: Path) -> None:
+        """Write a Hugging Face folder that plain transformers loads."""
+        from evolvent.models import checkpoints
+
+        checkpoints.save(self.model, self.tokenizer, folder)

@@ -1,0 +1,1 @@
+"""Tasks and policies to Episodes."""

@@ -1,0 +1,146 @@
+"""One update of one policy: micro-batches forward and backward, the gates on the way, one step of the optimizer."""
+
+# B rows of a micro-batch, T tokens, N tokens that the policy wrote
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evolvent.credit.batch import Batch, Row
+from evolvent.credit.packing import pack, padding_share
+from evolvent.errors import GateFailed
+from evolvent.training.losses import Loss, Tokens, Totals
+from evolvent.training.optim import LiveAdamW
+
+
+@dataclass(frozen=True, slots=True)
+class Micro:
+    """A micro-batch as tensors."""
+
+    token_BT: Tensor
+    mask_BT: Tensor
+    sampler_N: Tensor
+    credit_N: Tensor
+    row_N: Tensor
+    is_sampled: bool
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], pad_id: int, device: Any) -> Micro:
+        """Pad rows at the end and flatten what belongs to the policy's tokens."""
+        longest = max(len(r.tokens) for r in rows)
+        token_BT = np.full((len(rows), longest), pad_id, dtype=np.int64)
+        mask_BT = np.zeros((len(rows), longest), dtype=bool)
+        for i, r in enumerate(rows):
+            token_BT[i, : len(r.tokens)] = r.tokens
+            mask_BT[i, : len(r.tokens)] = r.mask
+        mask_BT[:, 0] = False  # nothing comes before the first token, so nothing predicts it
+        sampler = np.concatenate([r.sampler_logprobs[1:][r.mask[1:]] for r in rows])
+        credit = np.concatenate([r.credit[1:][r.mask[1:]] for r in rows])
+        row = np.concatenate([np.full(int(r.mask[1:].sum()), i) for i, r in enumerate(rows)])
+        return cls(
+            torch.from_numpy(token_BT).to(device),
+            torch.from_numpy(mask_BT).to(device),
+            torch.from_numpy(sampler).float().to(device),
+            torch.from_numpy(credit).to(device),
+            torch.from_numpy(row).to(device),
+            all(r.is_sampled for r in rows),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """Bounds that stop a run: sampler against trainer on fresh weights, in nats per token."""
+
+    max_logprob_gap: float = 2e-3
+    max_fault_share: float = 0.25
+
+
+def update(
+    policy: Any,
+    optimizer: LiveAdamW,
+    batch: Batch,
+    loss: Loss,
+    *,
+    micro_tokens: int,
+    gates: Gates,
+    reference: Any = None,
+) -> dict[str, float]:
+    """Train on a batch; on-policy, the old log-probabilities are the new ones, read from the same forward pass."""
+    if not batch.rows:
+        return {"num_rows": 0, "num_tokens": 0}
+    packs = pack(batch.rows, micro_tokens)
+    totals = Totals(sum(r.num_written for r in batch.rows), len(batch.rows))
+    device = policy.parameters()[0].device
+    sums = _Sums()
+    for rows in packs:
+        micro = Micro.of(rows, policy.pad_id, device)
+        logprob_N, entropy_N = policy.logprobs(micro.token_BT, micro.mask_BT)
+        with torch.no_grad():
+            reference_N = reference.logprobs(micro.token_BT, micro.mask_BT)[0] if reference is not None else None
+        tokens = Tokens(logprob_N, logprob_N.detach(), micro.credit_N, micro.row_N, len(rows), reference_N)
+        value = loss(tokens, totals)
+        value.backward()  # type: ignore[no-untyped-call]
+        sums.add(micro, logprob_N.detach(), entropy_N, float(value.detach()))
+    check_gap(sums.gap, gates.max_logprob_gap, policy)
+    check_finite(sums.loss, policy)
+    norm, rate = optimizer.apply()
+    check_finite(norm, policy)
+    policy.updated()
+    return {
+        "loss": sums.loss,
+        "grad_norm": norm,
+        "lr": rate,
+        "num_rows": len(batch.rows),
+        "num_tokens": totals.num_tokens,
+        "entropy": sums.entropy / totals.num_tokens,
+        "kl_sampler_trainer": sums.kl / totals.num_tokens,
+        "max_logprob_gap": sums.gap,
+        "padding_share": padding_share(packs),
+    }
+
+
+class _Sums:
+    """What is added up over micro-batches."""
+
+    def __init__(self) -> None:
+        self.loss = self.entropy = self.kl = self.gap = 0.0
+
+    def add(self, micro: Micro, logprob_N: Tensor, entropy_N: Tensor, loss: float) -> None:
+        self.loss += loss
+        self.entropy += float(entropy_N.sum())
+        if micro.is_sampled:
+            gap_N = micro.sampler_N - logprob_N
+            self.kl += float(gap_N.sum())
+            self.gap = max(self.gap, float(gap_N.abs().max()))
+
+
+def check_gap(gap: float, bound: float, policy: Any) -> None:
+    """Stop where the trainer's log-probabilities are not those that the sampler recorded."""
+    if not gap <= bound:
+        raise GateFailed(
+            "the sampler and the trainer disagree on the same tokens and weights",
+            where=f"policy {policy.name!r}, version {policy.version}",
+            got=f"largest difference of log-probabilities {gap:.3g}",
+            wanted=f"<= {bound:.3g}",
+            cure="the weights may not have reached the sampler, or token ids were changed after sampling; "
+            "try engine=generic, and report it",
+        )
+
+
+def check_finite(value: float, policy: Any) -> None:
+    """Stop before a NaN reaches the weights; the last good checkpoint stays."""
+    if not math.isfinite(value):
+        raise GateFailed(
+            "the loss or its gradient is not a finite number",
+            where=f"policy {policy.name!r}, version {policy.version}",
+            got=value,
+            wanted="a finite number",
+            cure="resume from the last checkpoint with a lower optimizer.lr",
+        )
