@@ -122,7 +122,7 @@ def episodes(draw: st.DrawFn) -> list[Episode]:
     return found
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(episodes())
 def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, written: list[Episode]) -> None:
     folder = tmp_path_factory.mktemp("e")

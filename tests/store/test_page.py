@@ -223,7 +223,7 @@ class Reader(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_report_page(make_run(tmp_path_factory.mktemp("p") / "improve-0-1"), SUMMARY).read_text()
+    return write_report_page(make_run(tmp_path_factory.mktemp("p") / "improve-0-1", num_steps=24), SUMMARY).read_text()
 
 
 def test_the_page_is_well_formed_and_stands_alone(page: str) -> None:
@@ -299,3 +299,22 @@ def test_words_of_a_model_cannot_become_part_of_the_page(tmp_path: Path) -> None
 def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:
     run = make_run(tmp_path / "r", num_steps=10, per_step=4)
     assert write_report_page(run).read_bytes() == write_report_page(run).read_bytes()
+
+
+def test_the_kept_summary_is_used_where_none_is_given(tmp_path: Path) -> None:
+    run = Run.create("{}", "improve", 0, tmp_path / "r")
+    write_text(run.path / "summary.json", json.dumps({**SUMMARY, "verdict": "strategy, not skill"}))
+    words = Reader(write_report_page(run).read_text()).words
+    assert "strategy, not skill" in words and "79.0" in words and "stopped early" not in words
+
+
+def test_a_difference_without_interval_makes_no_claim(tmp_path: Path) -> None:
+    run = Run.create("{}", "improve", 0, tmp_path / "r")
+    for name, lift in (("before", 0.0), ("after", 0.44)):
+        run.keep_report(report(name, 1, lift))
+    words = Reader(write_report_page(run).read_text()).words
+    assert "+44.0" in words and "makes no claim" in words and "no interval" in words
+    changed = {**SUMMARY, "difference": {"value": -0.1, "low": -0.2, "high": -0.05}}
+    assert "got worse" in Reader(write_report_page(run, changed).read_text()).words
+    changed["difference"] = {"value": 0.1, "low": -0.2, "high": 0.3}
+    assert "No change can be claimed" in Reader(write_report_page(run, changed).read_text()).words

@@ -53,17 +53,15 @@ class Frame:
 
 
 def draw_lines(
-    series: Sequence[Series], *, title: str, shade: Sequence[Point] = (), is_share: bool = False, height: float = 170
+    series: Sequence[Series], *, title: str, span: Point, shade: Sequence[Point] = (), is_share: bool = False
 ) -> str:
-    """Curves over steps; `shade` marks spans of steps, a share runs to 100 %, dense curves get a running mean."""
+    """Curves over the steps of `span`; `shade` marks steps, a share runs to 100 %, dense curves get a running mean."""
     points = [point for one in series for point in one.points]
     if not points:
         return ""
-    ends = [x for span in shade for x in span]
-    xs = [*(x for x, _ in points), *ends]
     y = (0.0, 1.0) if is_share else _padded([value for _, value in points])
-    frame = Frame(340, height, (min(xs), max(xs)), y)
-    parts = [_shaded(frame, span) for span in shade]
+    frame = Frame(340, 170, span, y)
+    parts = [_shaded(frame, one) for one in shade]
     parts += _axes(frame, "%" if is_share else "")
     for one in series:
         parts += _curve(frame, one)
@@ -71,8 +69,10 @@ def draw_lines(
     return _svg(frame, title, parts)
 
 
-def draw_shares(columns: Sequence[tuple[int, Sequence[float]]], names: Sequence[str], *, title: str) -> str:
-    """Stacked bars that fill the height: per step, what share each name had; tones run with the names."""
+def draw_shares(
+    columns: Sequence[tuple[int, Sequence[float]]], names: Sequence[str], *, title: str, colours: str
+) -> str:
+    """Stacked bars that fill the height: per step, what share each name had; `colours` is `ramp` or `tone`."""
     if not columns:
         return ""
     steps = [step for step, _ in columns]
@@ -91,7 +91,9 @@ def draw_shares(columns: Sequence[tuple[int, Sequence[float]]], names: Sequence[
             below += value / total
             box = f'x="{left}" y="{top}" width="{max(0.5, right - left):.2f}" height="{bottom - top:.2f}"'
             said = escape(f"step {step}: {name} {100 * value / total:.0f} %")
-            parts.append(f'<rect class="ramp{tone % 10}" {box}><title>{said}</title></rect>')
+            parts.append(
+                f'<rect class="{colours}{tone % 10}" shape-rendering="crispEdges" {box}><title>{said}</title></rect>'
+            )
     return _svg(frame, title, parts + _axes(frame, "%", grid=False))
 
 
@@ -100,9 +102,9 @@ def draw_whiskers(whiskers: Sequence[Whisker], *, title: str) -> str:
     rows = list(dict.fromkeys(w.row for w in whiskers))
     if not rows:
         return ""
-    left, width, line = 168.0, 700.0, 34.0
+    left, width, line = 168.0, 760.0, 32.0
     height = 12 + line * len(rows) + 22
-    scale = width - left - 64
+    scale = width - left - 110
     parts = []
     for tick in (0, 25, 50, 75, 100):
         x = left + scale * tick / 100
@@ -113,15 +115,18 @@ def draw_whiskers(whiskers: Sequence[Whisker], *, title: str) -> str:
         parts.append(f'<text class="label" x="{left - 12}" y="{y + 4}" text-anchor="end">{escape(row)}</text>')
         inside = [w for w in whiskers if w.row == row]
         for number, one in enumerate(inside):
-            parts.append(_whisker(one, left, scale, y + (number - (len(inside) - 1) / 2) * 12))
+            parts.append(_whisker(one, left, scale, y + (number - (len(inside) - 1) / 2) * 10))
+        said = " \u2192 ".join(f"{100 * w.value:.1f}" for w in inside) + " %"
+        parts.append(f'<text class="value" x="{width}" y="{y + 4}" text-anchor="end">{said}</text>')
     return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg>'
 
 
-def running_mean(points: Sequence[Point], num: int) -> tuple[Point, ...]:
-    """Each point as the mean of itself and up to `num` - 1 before it."""
+def running_mean(points: Sequence[Point], reach: int) -> tuple[Point, ...]:
+    """Each point as the mean of itself and up to `reach` neighbours on either side, as many on the one as the other."""
     found = []
     for place, (x, _) in enumerate(points):
-        window = [y for _, y in points[max(0, place - num + 1) : place + 1]]
+        near = min(reach, place, len(points) - 1 - place)
+        window = [y for _, y in points[place - near : place + near + 1]]
         found.append((x, sum(window) / len(window)))
     return tuple(found)
 
@@ -153,9 +158,9 @@ def _curve(frame: Frame, one: Series) -> list[str]:
     dense = len(one.points) >= 24 and not one.is_sparse
     parts = []
     if dense:
-        window = max(3, len(one.points) // 12)
+        reach = max(2, len(one.points) // 16)
         parts.append(_path(frame, one.points, f"raw tone{one.tone}"))
-        parts.append(_path(frame, running_mean(one.points, window), f"line tone{one.tone}"))
+        parts.append(_path(frame, running_mean(one.points, reach), f"line tone{one.tone}"))
     else:
         parts.append(_path(frame, one.points, f"line tone{one.tone}"))
     if one.is_sparse or len(one.points) == 1:
@@ -219,8 +224,7 @@ def _whisker(one: Whisker, left: float, scale: float, y: float) -> str:
     said = escape(f"{one.row}, {one.name}: {100 * one.value:.1f} % ({100 * one.low:.1f} to {100 * one.high:.1f})")
     return (
         f'<g><title>{said}</title><line class="whisker tone{one.tone}" x1="{low}" x2="{high}" y1="{y}" y2="{y}"/>'
-        f'<circle class="dot tone{one.tone}" cx="{value}" cy="{y}" r="4.2"/>'
-        f'<text class="value" x="{left + scale + 58}" y="{y + 4}" text-anchor="end">{100 * one.value:.1f} %</text></g>'
+        f'<circle class="dot tone{one.tone}" cx="{value}" cy="{y}" r="4.2"/></g>'
     )
 
 

@@ -47,7 +47,7 @@ _PRIVATE = {"run": "VARCHAR", "step": "INTEGER", "episode_id": "VARCHAR", "task_
 Credit = Mapping[tuple[str, str], Sequence[float]]
 
 
-def write_episodes(  # noqa: PLR0913
+def write_episodes(
     path: Path,
     episodes: Sequence[Episode],
     *,

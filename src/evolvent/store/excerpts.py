@@ -164,10 +164,7 @@ def _note(turn: Mapping[str, Any]) -> str:
     num = len(turn["token_ids"])
     parts = [f"{num} token{'s' * (num != 1)}" if num else ""]
     if turn["sampling"] is not None:
-        parts += [
-            f"weights v{turn['version']}",
-            {"tool_calls": "stopped to call a tool"}.get(turn["finish"], turn["finish"]),
-        ]
+        parts += [f"weights {turn['version']}", "cut off" if turn["finish"] == "length" else ""]
     return ", ".join(p for p in parts if p)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from evolvent.errors import EvolventError
 from evolvent.records import Estimate, Report
 from evolvent.store.atomic import write_text
-from evolvent.store.charts import Series, Whisker, draw_lines, draw_shares, draw_whiskers, short
+from evolvent.store.charts import Point, Series, Whisker, draw_lines, draw_shares, draw_whiskers, short
 from evolvent.store.excerpts import excerpts
 from evolvent.store.run import Run
 
@@ -38,8 +38,13 @@ _CONTROLS = {c: 0x2400 + c for c in range(32) if chr(c) not in "\n\t"} | {0x7F: 
 
 
 def write_report_page(run: Run, summary: Mapping[str, Any] | None = None) -> Path:
-    """Write `report.html` into the run directory; parts that the run never wrote are left out and said."""
-    path = run.path / "report.html"
+    """Write `report.html` into the run directory, where parts that the run never wrote are left out and said.
+
+    `summary` is what `evolvent run --json` prints; without it, `summary.json` of the run directory is read if there.
+    """
+    path, kept = run.path / "report.html", run.path / "summary.json"
+    if summary is None and kept.is_file():
+        summary = json.loads(kept.read_text(encoding="utf-8"))
     write_text(path, render(run, summary or {}))
     return path
 
@@ -92,8 +97,13 @@ def _headline(summary: Mapping[str, Any], reports: Sequence[Report]) -> dict[str
     """Before, after and difference as numbers with bounds where they are known."""
     sides = {side: _estimate((summary.get(side) or {}).get("sampled")) for side in ("before", "after")}
     for report in reports:
-        if report.name in sides and sides[report.name] is None:
-            sides[report.name] = report.metrics.get("sampled")
+        measured, said = report.metrics.get("sampled"), sides.get(report.name)
+        if (
+            report.name in sides
+            and measured
+            and (said is None or math.isclose(said.value, measured.value, abs_tol=1e-9))
+        ):
+            sides[report.name] = measured
     before, after = sides["before"], sides["after"]
     if before is None and after is None:
         return None
@@ -188,15 +198,17 @@ def _heats(reports: Sequence[Report]) -> list[dict[str, Any]]:
 def _curves(lines: Lines) -> list[dict[str, str]]:
     cold = [int(line["step"]) for line in lines if line.get("phase") == "cold start"]
     shade = [(float(min(cold)), float(max(cold)))] if cold else []
-    charts = [_heldout(lines, shade)]
+    steps = [float(line["step"]) for line in lines]
+    span = (min(steps), max(steps)) if steps else (0.0, 0.0)
+    charts = [_heldout(lines, span, shade)]
     for key, title, is_share, words in CURVES:
         one = Series(title.lower(), _points(lines, key))
-        svg = draw_lines([one], title=title, shade=shade, is_share=is_share)
+        svg = draw_lines([one], title=title, span=span, shade=shade, is_share=is_share)
         charts.append({"title": title, "words": words, "svg": svg, "names": ()})
     return [chart for chart in charts if chart["svg"]]
 
 
-def _heldout(lines: Lines, shade: Sequence[tuple[float, float]]) -> dict[str, Any]:
+def _heldout(lines: Lines, span: Point, shade: Sequence[Point]) -> dict[str, Any]:
     keys = sorted({key for line in lines for key in line if key.startswith("heldout/")})
     shares = [k for k in keys if all(0 <= y <= 1 for _, y in _points(lines, k)) and _points(lines, k)][:6]
     names = [key.removeprefix("heldout/").replace("_", " ") for key in shares]
@@ -204,7 +216,7 @@ def _heldout(lines: Lines, shade: Sequence[tuple[float, float]]) -> dict[str, An
         Series(n, _points(lines, k), tone, is_sparse=True)
         for tone, (n, k) in enumerate(zip(names, shares, strict=True))
     ]
-    svg = draw_lines(series, title="Held-out", shade=shade, is_share=True)
+    svg = draw_lines(series, title="Held-out", span=span, shade=shade, is_share=True)
     return {"title": "Held-out tasks", "words": "problems that training never saw", "svg": svg, "names": names}
 
 
@@ -224,7 +236,7 @@ def _shares(lines: Lines) -> list[dict[str, Any]]:
         if isinstance(line.get("levels"), Mapping) and line["levels"]
     ]
     charts = []
-    for title, place in (("level", 2), ("family", 0)):
+    for title, place, colours in (("level", 2, "ramp"), ("family", 0, "tone")):
         kinds = {key.rpartition(":")[place] for _, levels in drawn for key in levels}
         names = sorted(kinds, key=lambda n: (not n.lstrip("-").isdigit(), int(n) if n.lstrip("-").isdigit() else 0, n))
         if not names or (title == "family" and len(names) < 2):
@@ -233,8 +245,8 @@ def _shares(lines: Lines) -> list[dict[str, Any]]:
             (step, [sum(v for k, v in levels.items() if k.rpartition(":")[place] == name) for name in names])
             for step, levels in drawn
         ]
-        svg = draw_shares(columns, names, title=f"Tasks drawn, by {title}")
-        charts.append({"title": title, "names": names, "svg": svg})
+        svg = draw_shares(columns, names, title=f"Tasks drawn, by {title}", colours=colours)
+        charts.append({"title": title, "names": names, "svg": svg, "colours": colours})
     return charts
 
 
