@@ -62,19 +62,18 @@ def form_groups(episodes: Iterable[Episode], policy: str) -> list[Group]:
     return [Group(key, tuple(traces)) for key, traces in found.items()]
 
 
-def assign(episodes: Sequence[Episode], policy: str, advantage: Advantage, values: Sequence[float] | None = None) -> Batch:
-    """Credit for every trace of `policy`; `values` replaces the scores, one per episode (see rewards.shuffled).
+def assign(episodes: Sequence[Episode], policy: str, advantage: Advantage) -> Batch:
+    """Credit for every trace of `policy`, from its score among its group.
 
     Groups without signal (all credit zero) and traces that cannot be trained on make no rows, and are counted.
     """
-    given = {e.episode_id: v for e, v in zip(episodes, values, strict=True)} if values is not None else {}
     traces = [t for e in episodes for t in e.traces if t.policy == policy]
     rows: list[Row] = []
     credits: dict[tuple[str, str], float] = {}
     dead = 0
     groups = form_groups(episodes, policy)
     for group in groups:
-        scores = [given.get(f"{t.task_id}/{t.sample}", t.score.value if t.score else 0.0) for t in group.traces]
+        scores = [t.score.value for t in group.traces if t.score is not None]
         weights = advantage(scores)
         dead += not any(weights)
         for trace, weight in zip(group.traces, weights, strict=True):

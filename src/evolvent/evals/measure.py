@@ -37,6 +37,33 @@ class Suite:
         return sizes
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """One way to sample while measuring; `metric` is what its accuracy is called, `given_call` forces the first token.
+
+    Only the first level of each family is measured where `first_only`.
+    """
+
+    name: str
+    metric: str = "sampled"
+    temperature: float = 1.0
+    num_samples: int = 1
+    given_call: bool = False
+    first_only: bool = False
+
+
+def views_before(group_size: int) -> tuple[View, ...]:
+    """Before practice: as sampled, greedy, with a tool call forced, and the best of a group."""
+    return (
+        View("before"),
+        View("greedy-before", "greedy", temperature=0.0, first_only=True),
+        View("tool-forced", "tool_forced", given_call=True),
+        View("best-of-k", "best_of_k", num_samples=group_size, first_only=True),
+    )
+
+
+VIEWS_AFTER = (View("after"), View("greedy-after", "greedy", temperature=0.0, first_only=True))
+
 HeldOut = Mapping[tuple[str, int], Sequence[Task]]
 
 
@@ -56,21 +83,23 @@ def _distinct(source: Source, family: str, level: int, num: int) -> list[Task]:
     return list(found.values())
 
 
-def measure(
-    held_out: HeldOut, stage: Stage, judge: Judge, *, step: int, name: str, num_samples: int = 1
-) -> tuple[Report, list[Episode]]:
-    """Play `num_samples` attempts at every held-out task and count; the episodes come back for the record."""
+def measure(held_out: HeldOut, stage: Stage, judge: Judge, *, step: int, view: View) -> tuple[Report, list[Episode]]:
+    """Play the view's attempts at every held-out task and count; the episodes come back for the record."""
     cells, kept = [], []
+    first = {family: level for family, level in reversed(list(held_out))}
     for (family, level), tasks in held_out.items():
-        attempts = [Attempt(task, sample) for task in tasks for sample in range(num_samples)]
+        if view.first_only and first[family] != level:
+            continue
+        attempts = [Attempt(task, sample) for task in tasks for sample in range(view.num_samples)]
         episodes = judge_episodes(judge, play(attempts, stage))
         for policy in stage.policies.values():
             getattr(policy, "forget", int)()
         cells.append(count(family, level, episodes))
         kept += episodes
     measured = tuple(cells)
+    easiest = [c for c in measured if first[c.family] == c.level]
     weakest = find_weaknesses(measured, kept)
-    return Report(step, name, measured, summarize(measured), weaknesses=weakest), kept
+    return Report(step, view.name, measured, summarize(easiest, view), weaknesses=weakest), kept
 
 
 def count(family: str, level: int, episodes: Sequence[Episode]) -> Cell:
@@ -97,19 +126,19 @@ def count(family: str, level: int, episodes: Sequence[Episode]) -> Cell:
 
 
 def value_of(episode: Episode) -> float:
-    """The mean score of an episode's traces."""
+    """The share of an episode's traces that are right: a score of 1; partial credit does not count as right."""
     scores = [t.score.value for t in episode.traces if t.score is not None]
-    return statistics.fmean(scores) if scores else 0.0
+    return statistics.fmean(s >= 1.0 for s in scores) if scores else 0.0
 
 
-def summarize(cells: Sequence[Cell]) -> dict[str, Estimate]:
-    """accuracy, tool_use, accuracy_given_tool, best, num_tokens over all cells together, by task."""
+def summarize(cells: Sequence[Cell], view: View) -> dict[str, Estimate]:
+    """The view's accuracy, tool use, accuracy given tool use, and length over all cells together, by task."""
     whole = join(cells)
+    right = whole.best if view.num_samples > 1 else whole.scores
     return {
-        "accuracy": metrics.mean(whole.scores),
+        view.metric: metrics.mean(right),
         "tool_use": metrics.mean(whole.used_tool),
         "accuracy_given_tool": metrics.ratio(whole.right_with_tool, whole.used_tool),
-        "best": metrics.mean(whole.best),
         "num_tokens": metrics.mean(whole.num_tokens),
     }
 
@@ -147,3 +176,9 @@ def find_weaknesses(cells: Sequence[Cell], episodes: Sequence[Episode], num: int
         )
         for cell in ordered[:num]
     )
+
+
+def sample_evenly(episodes: Sequence[Episode], num: int) -> list[Episode]:
+    """At most `num` episodes, evenly spread over the order in which they were measured."""
+    stride = max(1, len(episodes) // num)
+    return list(episodes[::stride][:num])

@@ -123,9 +123,23 @@ class LocalPolicy:
         """The weights that an optimizer may change."""
         return [p for p in self.model.parameters() if p.requires_grad]
 
+    def named_parameters(self) -> list[tuple[str, torch.nn.Parameter]]:
+        """The same, with their names."""
+        return [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
+
     def updated(self) -> None:
         """Say that the weights have changed: the version grows and cached context is dropped."""
         self.version += 1
+        self.forget()
+
+    def load_weights(self, folder: Path) -> None:
+        """Put the weights of a saved folder into this model, bit for bit."""
+        from evolvent.models import checkpoints
+
+        if hasattr(self.model, "peft_config"):
+            raise BadInput("adapters are restored from a run's state, not from a merged folder", where=str(folder))
+        saved = checkpoints.load(str(folder), dtype=str(self.model.dtype).removeprefix("torch."), device="cpu")[0]
+        self.model.load_state_dict(saved.state_dict())
         self.forget()
 
     def save(self, folder: Path) -> None:

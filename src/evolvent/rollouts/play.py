@@ -43,7 +43,7 @@ class Stage:
     seats: Mapping[str, str]
     how: Sampling
     budgets: Budgets
-    given: tuple[int, ...] = ()
+    forces_call: bool = False
 
 
 def play(attempts: Sequence[Attempt], stage: Stage) -> list[Episode]:
@@ -147,5 +147,5 @@ class _Table:
             how=stage.how,
             budgets=stage.budgets,
             tools=world.tools(seat),
-            given=stage.given,
+            given=policy.renderer.call_start if stage.forces_call and hasattr(policy, "renderer") else (),
         )

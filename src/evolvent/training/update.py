@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +14,9 @@ from torch import Tensor
 
 from evolvent.credit.batch import Batch, Row
 from evolvent.credit.packing import pack, padding_share
-from evolvent.errors import GateFailed
+from evolvent.training.gates import check_finite, check_gap
 from evolvent.training.losses import Loss, Tokens, Totals
-from evolvent.training.optim import LiveAdamW
+from evolvent.training.optim import LiveOptimizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +53,14 @@ class Micro:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Gates:
-    """Bounds that stop a run: sampler against trainer on fresh weights, in nats per token."""
-
-    max_logprob_gap: float = 2e-3
-    max_fault_share: float = 0.25
-
-
 def update(
     policy: Any,
-    optimizer: LiveAdamW,
+    optimizer: LiveOptimizer,
     batch: Batch,
     loss: Loss,
     *,
     micro_tokens: int,
-    gates: Gates,
+    max_logprob_gap: float,
     reference: Any = None,
 ) -> dict[str, float]:
     """Train on a batch; on-policy, the old log-probabilities are the new ones, read from the same forward pass."""
@@ -88,7 +79,7 @@ def update(
         value = loss(tokens, totals)
         value.backward()  # type: ignore[no-untyped-call]
         sums.add(micro, logprob_N.detach(), entropy_N, float(value.detach()))
-    check_gap(sums.gap, gates.max_logprob_gap, policy)
+    check_gap(sums.gap, max_logprob_gap, policy)
     check_finite(sums.loss, policy)
     norm, rate = optimizer.apply()
     check_finite(norm, policy)
@@ -119,28 +110,3 @@ class _Sums:
             gap_N = micro.sampler_N - logprob_N
             self.kl += float(gap_N.sum())
             self.gap = max(self.gap, float(gap_N.abs().max()))
-
-
-def check_gap(gap: float, bound: float, policy: Any) -> None:
-    """Stop where the trainer's log-probabilities are not those that the sampler recorded."""
-    if not gap <= bound:
-        raise GateFailed(
-            "the sampler and the trainer disagree on the same tokens and weights",
-            where=f"policy {policy.name!r}, version {policy.version}",
-            got=f"largest difference of log-probabilities {gap:.3g}",
-            wanted=f"<= {bound:.3g}",
-            cure="the weights may not have reached the sampler, or token ids were changed after sampling; "
-            "try engine=generic, and report it",
-        )
-
-
-def check_finite(value: float, policy: Any) -> None:
-    """Stop before a NaN reaches the weights; the last good checkpoint stays."""
-    if not math.isfinite(value):
-        raise GateFailed(
-            "the loss or its gradient is not a finite number",
-            where=f"policy {policy.name!r}, version {policy.version}",
-            got=value,
-            wanted="a finite number",
-            cure="resume from the last checkpoint with a lower optimizer.lr",
-        )

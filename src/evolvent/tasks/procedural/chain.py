@@ -1,36 +1,39 @@
-"""Chained arithmetic: each line needs the result of the one before, so the agent calls its tool once per line."""
+"""Chained arithmetic: an expression with one more number for each level, too long to be done in the head."""
 
 from __future__ import annotations
 
-import os
 import random
-import string
 
-from evolvent.records import Message, Reference, Text, ToolCall, said
+from evolvent.records import Message, Reference, ToolCall, said
 from evolvent.tasks.procedural.draft import Draft
 
 LEVELS = (1, 2, 3, 4, 5, 6, 7, 8)
 JUDGE = Reference("evolvent.rewards.verify:exact")
-EXTRA = int(os.environ.get("EXTRA", "0"))
-LABEL = int(os.environ.get("LABEL", "0"))
 
 
 def make(rng: random.Random, level: int) -> Draft:
-    """`level` steps from a first number: k=47;q=k*8;z=q-123;z?"""
-    lines = level + rng.randint(0, EXTRA)
-    names = rng.sample(string.ascii_lowercase, lines + 1)
-    value = rng.randint(10, 99)
-    question = f"{names[0]}={value};"
-    solution = []
-    answer = ""
-    for number, (before, name) in enumerate(zip(names, names[1:], strict=False)):
-        sign, operand = rng.choice("+-*"), rng.randint(2, 99)
-        sign = sign if abs(value) < 10000 else rng.choice("+-")
-        operand = operand if sign != "*" else rng.randint(2, 9)
-        if number < level:
-            label = (Text(f"{name}="),) if LABEL else ()
-            solution.append(Message("assistant", (*label, ToolCall("calc", {"expression": f"{value}{sign}{operand}"}))))
-            value = {"+": value + operand, "-": value - operand, "*": value * operand}[sign]
-            answer = str(value)
-        question += f"{name}={before}{sign}{operand};"
-    return Draft(f"{question}{names[level]}?", answer, solution=(*solution, said("assistant", answer)))
+    """`level` operations on numbers of one to three digits, such as 7*48-231+5?"""
+    numbers, signs = [_number(rng, 3)], []
+    for _ in range(level):
+        signs.append(rng.choice("+-*"))
+        numbers.append(_number(rng, 2 if signs[-1] == "*" else 3))
+    expression = str(numbers[0]) + "".join(f"{s}{n}" for s, n in zip(signs, numbers[1:], strict=True))
+    answer = str(value(numbers, signs))
+    call = Message("assistant", (ToolCall("calc", {"expression": expression}),))
+    return Draft(f"{expression}?", answer, solution=(call, said("assistant", answer)))
+
+
+def _number(rng: random.Random, max_digits: int) -> int:
+    # as many short numbers as long ones, so that expressions of one level differ in length and overlap with the next
+    return rng.randint(1, 10 ** rng.randint(1, max_digits) - 1)
+
+
+def value(numbers: list[int], signs: list[str]) -> int:
+    """The value of numbers joined by + - *, products first."""
+    terms = [numbers[0]]
+    for sign, number in zip(signs, numbers[1:], strict=True):
+        if sign == "*":
+            terms[-1] *= number
+        else:
+            terms.append(number if sign == "+" else -number)
+    return sum(terms)

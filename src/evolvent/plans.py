@@ -1,0 +1,192 @@
+"""What one can run, as frozen data: a choice of parts and numbers that goes through JSON and back unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from evolvent.credit.advantage import Advantage, Standardized, imitate_all
+from evolvent.curriculum import Frontier, Uniform
+from evolvent.envs import Toolbox, calc
+from evolvent.envs.world import WorldPlan
+from evolvent.errors import BadInput
+from evolvent.evals.measure import Suite
+from evolvent.models.spec import NANO, ModelSpec
+from evolvent.rewards import Judge, by_task
+from evolvent.rollouts.play import Workflow
+from evolvent.rollouts.seat import Budgets
+from evolvent.rollouts.workflows import Demonstrate, tool_loop
+from evolvent.tasks.source import Source
+
+Slot = Any | Mapping[str, Any]
+"""One part for every trained policy, or a mapping from policy name to part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A method's identity: what it is called, where it was published, which stages it changes, what it claims."""
+
+    name: str
+    title: str
+    paper: str
+    changes: tuple[str, ...]
+    claim: str
+    verdict: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of steps: which tasks, how they are played, how credit becomes weights."""
+
+    num_steps: int
+    tasks_per_step: int
+    group_size: int
+    workflow: Workflow
+    curriculum: Any
+    advantage: Slot
+    loss: Slot
+    optimizer: Slot
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """Bounds that stop a run: nats between sampler and trainer on one token, and the share of broken episodes."""
+
+    max_logprob_gap: float = 2e-3
+    max_fault_share: float = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Improve:
+    """A whole run. Fields without a phase in front belong to practice, which follows the cold start."""
+
+    recipe: str
+    source: Source | str
+    advantage: Slot
+    loss: Slot
+    optimizer: Slot
+    num_steps: int
+    tasks_per_step: int
+    group_size: int
+    budgets: Budgets
+    model: ModelSpec | str | Mapping[str, Any] = NANO
+    cold_start: Phase | None = None
+    curriculum: Any = Frontier()  # noqa: RUF009  # frozen
+    workflow: Workflow = tool_loop
+    world: WorldPlan = Toolbox((calc,))  # noqa: RUF009  # frozen
+    reward: Judge = by_task
+    suite: Suite = Suite()  # noqa: RUF009  # frozen
+    seats: Mapping[str, str] = field(default_factory=lambda: {"agent": "agent"})
+    frozen: tuple[str, ...] = ()
+    max_tokens: int | None = None
+    temperature: float = 1.0
+    seed: int = 0
+    eval_every: int = 25
+    checkpoint_every: int = 25
+    keep_checkpoints: int = 3
+    keep_episodes_every: int = 10
+    micro_tokens: int = 16384
+    num_threads: int = 2
+    engine: str = "auto"
+    device: str = "auto"
+    dtype: str = "float32"
+    adapter: str | None = None
+    gradient_checkpointing: bool = False
+    gates: Gates = Gates()  # noqa: RUF009  # frozen
+    sinks: tuple[str, ...] | None = None
+
+    @property
+    def num_cold(self) -> int:
+        """How many steps the cold start has."""
+        return self.cold_start.num_steps if self.cold_start else 0
+
+    @property
+    def practice(self) -> Phase:
+        """The phase after the cold start."""
+        return Phase(
+            self.num_steps,
+            self.tasks_per_step,
+            self.group_size,
+            self.workflow,
+            self.curriculum,
+            self.advantage,
+            self.loss,
+            self.optimizer,
+            self.max_tokens,
+        )
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The policies whose weights change, by name."""
+        return tuple(sorted(set(self.seats.values()) - set(self.frozen)))
+
+
+def part(slot: Slot, policy: str) -> Any:
+    """The part of a slot that belongs to one policy."""
+    return slot[policy] if isinstance(slot, Mapping) else slot
+
+
+def check(plan: Improve) -> Improve:
+    """The plan itself, or BadInput that says which field cannot be."""
+    for name, phase in (("cold_start.", plan.cold_start), ("", plan.practice)):
+        if phase is None:
+            continue
+        for number in ("num_steps", "tasks_per_step", "group_size"):
+            least = 0 if number == "num_steps" else 1
+            if getattr(phase, number) < least:
+                raise BadInput("too small", where=name + number, got=getattr(phase, number), wanted=f">= {least}")
+        if phase.group_size < 2 and any(isinstance(part(phase.advantage, p), Standardized) for p in plan.trained):
+            raise BadInput(
+                "a group of one has no baseline, so nothing could be learned",
+                where=f"{name}group_size",
+                got=phase.group_size,
+                wanted=">= 2",
+                cure=f"{name}group_size=8, or an advantage that needs no group",
+            )
+    _check_numbers(plan)
+    return plan
+
+
+def _check_numbers(plan: Improve) -> None:
+    budgets = plan.budgets
+    if plan.temperature != 1.0:
+        raise BadInput(
+            "training samples at temperature 1",
+            where="temperature",
+            got=plan.temperature,
+            wanted=1.0,
+            cure="the recorded log-probabilities are those of the policy that is trained; `evolvent eval` takes others",
+        )
+    if min(budgets.turn_tokens, budgets.context_tokens, budgets.episode_tokens) < 1:
+        raise BadInput("a budget of no tokens", where="budgets", got=budgets, wanted=">= 1 each")
+    if budgets.context_tokens > plan.micro_tokens:
+        raise BadInput(
+            "a trace could be longer than a micro-batch",
+            where="micro_tokens",
+            got=plan.micro_tokens,
+            wanted=f">= budgets.context_tokens = {budgets.context_tokens}",
+            cure=f"micro_tokens={budgets.context_tokens}",
+        )
+    for name in ("eval_every", "checkpoint_every", "keep_episodes_every", "num_threads", "keep_checkpoints"):
+        if getattr(plan, name) < 1:
+            raise BadInput("too small", where=name, got=getattr(plan, name), wanted=">= 1")
+    if not plan.seats:
+        raise BadInput("nobody plays", where="seats", got={}, wanted='for example {"agent": "agent"}')
+    if isinstance(plan.model, Mapping) and set(plan.model) != set(plan.seats.values()):
+        raise BadInput("models and seats differ", where="model", got=sorted(plan.model), wanted=sorted(set(plan.seats.values())))
+
+
+def cold_start(num_steps: int, optimizer: Any, loss: Any, *, levels: int, direct_frac: float, batch: int = 32) -> Phase:
+    """Supervised steps on worked solutions of the first `levels` levels; a share `direct_frac` answers without a tool."""
+    return Phase(
+        num_steps=num_steps,
+        tasks_per_step=batch,
+        group_size=1,
+        workflow=Demonstrate(direct_frac),
+        curriculum=Uniform(levels),
+        advantage=imitate_all,
+        loss=loss,
+        optimizer=optimizer,
+    )

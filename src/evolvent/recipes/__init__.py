@@ -1,0 +1,1 @@
+"""One module per published method; nobody imports them, the command line finds them by name."""

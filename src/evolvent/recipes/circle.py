@@ -1,0 +1,43 @@
+"""The main job: a small agent learns to use a calculator, and climbs levels that it was never shown."""
+
+from __future__ import annotations
+
+from evolvent.credit.advantage import Standardized
+from evolvent.curriculum import Frontier
+from evolvent.plans import Card, Improve, cold_start
+from evolvent.rollouts.seat import Budgets
+from evolvent.training.losses import Clip, Likelihood, PolicyLoss, per_token, token_mean
+from evolvent.training.optim import AdamW, Muon, Schedule
+
+CARD = Card(
+    name="circle",
+    title="The circle: GRPO with clip-higher over a frontier of difficulty",
+    paper="arXiv:2402.03300 (GRPO), arXiv:2503.14476 (clip-higher, token mean)",
+    changes=("credit", "training", "curriculum"),
+    claim="an agent that mostly guesses learns to call its tool, and to use it on levels that it was never shown",
+)
+
+COLD_START = cold_start(
+    400,
+    Muon(lr=0.02, rest=AdamW(lr=3e-3, schedule=Schedule(warmup_steps=20))),
+    Likelihood(token_mean),
+    levels=2,
+    direct_frac=0.5,
+)
+
+
+def build() -> Improve:
+    """Chained arithmetic from level 1; the cold start shows levels 1 and 2, half of them answered without the tool."""
+    return Improve(
+        recipe="circle",
+        source="chain",
+        cold_start=COLD_START,
+        curriculum=Frontier(start_levels=1),
+        advantage=Standardized(ddof=1, eps=1e-4),  # as TRL and verl
+        loss=PolicyLoss(ratio=per_token, gain=Clip(0.20, 0.28), reduce=token_mean),  # DAPO, table 1
+        optimizer=AdamW(lr=1e-3),
+        num_steps=120,
+        tasks_per_step=32,
+        group_size=8,
+        budgets=Budgets(turn_tokens=64, context_tokens=256, episode_tokens=128),
+    )

@@ -1,0 +1,100 @@
+"""Checks that stop a run before a wrong number is trained on; each has a planted bug in the tests that it catches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from evolvent.errors import GateFailed
+from evolvent.records import Episode
+
+
+def check_gap(gap: float, bound: float, policy: Any) -> None:
+    """Stop where the trainer's log-probabilities are not those that the sampler recorded."""
+    if not gap <= bound:
+        raise GateFailed(
+            "the sampler and the trainer disagree on the same tokens and weights",
+            where=f"policy {policy.name!r}, version {policy.version}",
+            got=f"largest difference of log-probabilities {gap:.3g}",
+            wanted=f"<= {bound:.3g}",
+            cure="the weights may not have reached the sampler, or token ids were changed after sampling; "
+            "try engine=generic, and report it",
+        )
+
+
+def check_finite(value: float, policy: Any) -> None:
+    """Stop before a NaN reaches the weights; the last good checkpoint stays."""
+    if not math.isfinite(value):
+        raise GateFailed(
+            "the loss or its gradient is not a finite number",
+            where=f"policy {policy.name!r}, version {policy.version}",
+            got=value,
+            wanted="a finite number",
+            cure="resume from the last checkpoint with a lower optimizer.lr",
+        )
+
+
+def check_versions(episodes: Sequence[Episode], policies: Any) -> None:
+    """Stop where a turn was sampled by other weights than those about to be trained (staleness 0)."""
+    for episode in episodes:
+        for trace in episode.traces:
+            now = getattr(policies.get(trace.policy), "version", None)
+            old = sorted({t.version for t in trace.turns if t.version >= 0 and t.version != now})
+            if old:
+                raise GateFailed(
+                    "a trace was sampled by other weights than those that are trained",
+                    where=f"{episode.episode_id}, policy {trace.policy!r}",
+                    got=f"version {old}",
+                    wanted=f"version {now}",
+                    cure="the sampler did not receive the new weights after an update",
+                )
+
+
+def check_masks(episodes: Sequence[Episode]) -> None:
+    """Stop where the mask covers a token that no policy wrote, or leaves out one that it did."""
+    for episode in episodes:
+        for trace in episode.traces:
+            for turn in trace.turns:
+                spoken = turn.message.role == "assistant"
+                whole = len(turn.mask) == len(turn.tokens) and all(m == spoken for m in turn.mask)
+                known = len(turn.sampled_logprobs) in (0, sum(turn.mask))
+                if not whole or not known:
+                    raise GateFailed(
+                        "the mask of a turn is not what its policy wrote",
+                        where=turn.turn_id,
+                        got=f"{sum(turn.mask)} of {len(turn.tokens)} tokens, {len(turn.sampled_logprobs)} log-probs",
+                        wanted="all tokens of an assistant turn, none of any other",
+                        cure="the workflow or the renderer changed tokens after they were sampled",
+                    )
+
+
+def check_round_trip(episodes: Sequence[Episode], policies: Any) -> None:
+    """Stop where the words of a turn are not those of its token ids."""
+    for episode in episodes:
+        for trace in episode.traces:
+            renderer = getattr(policies.get(trace.policy), "renderer", None)
+            if renderer is None:
+                continue
+            for turn in trace.turns:
+                if turn.message.role == "assistant" and turn.tokens:
+                    read = renderer.parse(turn.tokens, ())
+                    if read.text.strip() != turn.message.text.strip() and not turn.message.calls and not read.calls:
+                        raise GateFailed(
+                            "the words of a turn are not those of its token ids",
+                            where=turn.turn_id,
+                            got=turn.message.text[:80],
+                            wanted=read.text[:80],
+                            cure="the message was changed after sampling",
+                        )
+
+
+def check_faults(num_faults: int, num_episodes: int, bound: float) -> None:
+    """Stop where too many episodes broke for reasons that are not the agent's."""
+    if num_episodes and num_faults / num_episodes > bound:
+        raise GateFailed(
+            "too many episodes broke for reasons that are not the agent's",
+            got=f"{num_faults} of {num_episodes}",
+            wanted=f"at most {bound:.0%} (gates.max_fault_share)",
+            cure="see the faults in the last episodes file: evolvent show RUN",
+        )

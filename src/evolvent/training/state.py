@@ -1,0 +1,69 @@
+"""What a run remembers between steps, as files: weights, optimizers, and the parts that learn about tasks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evolvent.errors import StoreError
+from evolvent.training.optim import LiveOptimizer
+
+
+def save_state(folder: Path, policies: Mapping[str, Any], optimizers: Mapping[str, LiveOptimizer], memory: Mapping[str, Any]) -> None:
+    """A folder per policy that plain transformers loads, and `state/` with all that a later step depends on."""
+    from safetensors.torch import save_file
+
+    state = folder / "state"
+    state.mkdir(parents=True)
+    versions = {name: policy.version for name, policy in policies.items()}
+    for name, policy in policies.items():
+        policy.save(folder / name)
+        if _is_adapted(policy):
+            save_file(_trained(policy), str(state / f"{name}.adapter.safetensors"))
+    for name, optimizer in optimizers.items():
+        save_file(optimizer.state(), str(state / f"{name}.optimizer.safetensors"))
+    (state / "memory.json").write_text(json.dumps({"versions": versions, **memory}, indent=1, sort_keys=True))
+
+
+def load_state(folder: Path, policies: Mapping[str, Any], optimizers: Mapping[str, LiveOptimizer]) -> dict[str, Any]:
+    """Put weights and optimizers back as they were, bit for bit; returns the rest of the memory."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    state = folder / "state"
+    try:
+        memory: dict[str, Any] = json.loads((state / "memory.json").read_text())
+        for name, policy in policies.items():
+            _load_weights(policy, folder, name)
+            policy.version = memory["versions"][name]
+        for name, optimizer in optimizers.items():
+            optimizer.restore(load_file(str(state / f"{name}.optimizer.safetensors")))
+    except (OSError, SafetensorError, json.JSONDecodeError, KeyError) as error:
+        raise StoreError(
+            "the checkpoint cannot be read",
+            where=str(folder),
+            got=f"{type(error).__name__}: {error}",
+            wanted="a whole checkpoint",
+            cure=f"delete {folder} and resume again: the run goes on from the checkpoint before it",
+        ) from error
+    return memory
+
+
+def _load_weights(policy: Any, folder: Path, name: str) -> None:
+    from safetensors.torch import load_file
+
+    if not _is_adapted(policy):
+        policy.load_weights(folder / name)
+        return
+    kept = load_file(str(folder / "state" / f"{name}.adapter.safetensors"))
+    policy.model.load_state_dict(kept, strict=False)
+
+
+def _is_adapted(policy: Any) -> bool:
+    return hasattr(policy.model, "peft_config")
+
+
+def _trained(policy: Any) -> dict[str, Any]:
+    return {n: p.detach().cpu().clone() for n, p in policy.model.named_parameters() if p.requires_grad}
