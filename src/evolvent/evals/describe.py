@@ -43,6 +43,7 @@ def describe(
         "tool_use": _mean([float(e.used_tool) for e in judged]),
         "bad_call_share": _bad_calls(judged),
         "length_mean": _mean(written),
+        "num_written": sum(written),
         "truncated_share": _mean([float(bool(t.truncation)) for t in traces]),
         "levels": dict(sorted(Counter(f"{f}:{n}" for (f, n), v in scores.items() for _ in v).items())),
     }

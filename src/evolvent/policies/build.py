@@ -32,7 +32,7 @@ def build_policy(
         if isinstance(model, Policy):
             return model
         raise BadInput("not a model", where="model", got=repr(model)[:80], wanted="nano, a folder, a hub id or a URL")
-    from evolvent.models import checkpoints
+    from evolvent.models import adapters, checkpoints, devices
     from evolvent.models.spec import build
     from evolvent.models.tokenizer import build_tokenizer
     from evolvent.policies.local import LocalPolicy
@@ -41,15 +41,15 @@ def build_policy(
         spec = model if isinstance(model, ModelSpec) else NANO
         tokenizer = build_tokenizer(spec.vocab_size, texts)
         weights = build(spec, tokenizer, seed)
-        weights = weights.to(device=checkpoints.resolve_device(device), dtype=checkpoints.resolve_dtype(dtype))
+        weights = weights.to(device=devices.resolve_device(device), dtype=devices.resolve_dtype(dtype))
     else:
         weights, tokenizer = checkpoints.load(model, dtype=dtype, device=device)
     if adapter is not None:
         if adapter != "lora":
             raise BadInput("unknown adapter", where="adapter", got=adapter, wanted="lora, or none")
-        weights = checkpoints.attach_lora(weights)
+        weights = adapters.attach_lora(weights, seed=seed)
     if gradient_checkpointing:
-        weights.gradient_checkpointing_enable()
+        devices.checkpoint_gradients(weights)
     return LocalPolicy(weights, tokenizer, name=name, engine=engine)
 
 

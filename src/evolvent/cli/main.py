@@ -1,0 +1,160 @@
+"""Reads the words of a command, hands them to a verb, and turns what went wrong into a message."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evolvent import __version__
+from evolvent.errors import BadInput, EvolventError, nearest
+
+VERBS = {
+    "run": ("train: a recipe or a plan.json, from its first step to the report", "[recipe|plan.json] [field=value ...]"),
+    "eval": ("measure a checkpoint or an endpoint on held-out tasks", "POLICY [source=... num_tasks=... k=...]"),
+    "play": ("talk to a checkpoint, and see its tool calls", "POLICY [source=... | your words]"),
+    "show": ("a run in the terminal, or two runs beside each other", "RUN [CONTROL]"),
+    "rescore": ("judge stored episodes again with another judge", "RUN reward=..."),
+    "recipes": ("the published methods on offer", "[NAME]"),
+    "doctor": ("what is installed, what works, and how to get the rest", ""),
+    "serve": ("an OpenAI-compatible server over a checkpoint", "CHECKPOINT [--port N]"),
+    "init": ("a new folder with a task source, a reward and an agent that run", "DIR"),
+}
+EXAMPLES = """examples:
+  evolvent run                              an agent teaches itself arithmetic with a calculator
+  evolvent run --seed 1 reward=shuffled     the same with meaningless rewards: it must not get better
+  evolvent run sft                          the control: imitation for as many tokens
+  evolvent run source=countdown num_steps=40 --dry-run
+  evolvent show runs/circle-0-1"""
+
+
+@dataclass(frozen=True)
+class Command:
+    """The words of one command, sorted: what it is about, its field=value pairs, and its modes."""
+
+    verb: str
+    words: tuple[str, ...]
+    fields: dict[str, str]
+    json: bool
+    seed: int | None
+    resume: str | None
+    dry_run: bool
+    all: bool
+    port: int
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The entry point; returns the exit status: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    try:
+        command = read_command(sys.argv[1:] if arguments is None else list(arguments))
+        if command is None:
+            return 0
+        answer = importlib.import_module(f"evolvent.cli.{command.verb}").main(command)
+    except EvolventError as error:
+        return _complain(error, as_json="--json" in (arguments or sys.argv))
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        print("\nstopped; everything up to the last checkpoint is kept", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    if command.json:
+        print(json.dumps(answer, allow_nan=False))
+    return int(answer.get("exit", 0)) if isinstance(answer, dict) else 0
+
+
+def read_command(arguments: list[str]) -> Command | None:
+    """Words to a Command; None where help or the version was asked for and has been printed."""
+    parser = build_parser()
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(parser.format_help())
+        return None
+    if arguments[0] == "--version":
+        print(f"evolvent {__version__}")
+        return None
+    verb = arguments[0]
+    if verb not in VERBS:
+        raise BadInput(f"no verb {verb!r}", where="evolvent", got=verb, cure=nearest(verb, list(VERBS)))
+    one = verb_parser(verb)
+    if {"-h", "--help"} & set(arguments[1:]):
+        print(one.format_help())
+        return None
+    found, unknown = one.parse_known_intermixed_args(arguments[1:])
+    flags = [u for u in unknown if u.startswith("-")]
+    if flags:
+        known = ["--json", "--seed", "--resume", "--dry-run", "--all", "--port", "--help", "--version"]
+        raise BadInput(f"no flag {flags[0]}", where=f"evolvent {verb}", got=flags[0], wanted=" ".join(known),
+                       cure=f"{nearest(flags[0], known)} Everything else is written field=value.")  # fmt: skip
+    fields = dict(w.split("=", 1) for w in found.words if _is_field(w))
+    words = tuple(w for w in found.words if not _is_field(w))
+    seed = found.seed
+    if "seed" in fields:
+        seed = _whole(fields.pop("seed"), "seed")
+    return Command(verb, words, fields, found.json, seed, found.resume, found.dry_run, found.all, found.port)
+
+
+def _is_field(word: str) -> bool:
+    name, equals, _ = word.partition("=")
+    return bool(equals) and name.replace(".", "").replace("_", "").replace("-", "").isalnum() and "/" not in name
+
+
+def _whole(text: str, name: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise BadInput("not a whole number", where=name, got=text, wanted="for example 0") from None
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the first word, with the help that lists all verbs."""
+    verbs = "\n".join(f"  {name:<9}{what}" for name, (what, _) in VERBS.items())
+    return argparse.ArgumentParser(
+        prog="evolvent",
+        usage="evolvent <verb> [what] [field=value ...] [flags]",
+        description=f"Language-model agents that write their own curriculum.\n\nverbs:\n{verbs}",
+        epilog=f"`evolvent <verb> --help` says more.\n\n{EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+    )
+
+
+def verb_parser(verb: str) -> argparse.ArgumentParser:
+    """The parser of one verb's words and flags."""
+    what, usage = VERBS[verb]
+    made = argparse.ArgumentParser(
+        prog=f"evolvent {verb}", usage=f"evolvent {verb} {usage} [flags]", description=f"{what}.", add_help=False,
+        epilog=_more(verb), formatter_class=argparse.RawDescriptionHelpFormatter, exit_on_error=False,
+    )  # fmt: skip
+    made.add_argument("words", nargs="*", help=argparse.SUPPRESS)
+    made.add_argument("--json", action="store_true", help="one JSON object as the only line on stdout")
+    made.add_argument("--seed", type=int, help="the seed of every random stream; the same as seed=N")
+    made.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped")
+    made.add_argument("--dry-run", action="store_true", help="print the arithmetic, and do nothing")
+    made.add_argument("--all", action="store_true", help="everything, where a verb can do one or all")
+    made.add_argument("--port", type=int, default=8000, help="where a server listens (loopback)")
+    return made
+
+
+def _more(verb: str) -> str:
+    if verb != "run":
+        return ""
+    return (
+        "A key is a field of the plan or a dotted path (cold_start.num_steps=200). A value is JSON, else\n"
+        "module:name(args), else a public name of the slot's stage (reward=shuffled). out=FOLDER names the run's folder.\n\n"
+        + EXAMPLES
+    )
+
+
+def _complain(error: EvolventError, as_json: bool) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    if as_json:
+        parts: dict[str, Any] = {k: getattr(error, k) for k in ("what", "where", "got", "wanted", "cure")}
+        print(json.dumps({"error": {k: v if v is None else str(v) for k, v in parts.items()}}))
+    return 2 if isinstance(error, BadInput) else 1

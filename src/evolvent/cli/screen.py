@@ -1,0 +1,148 @@
+"""What a person sees: progress while it runs, tables when it is done; with --json all of it goes to stderr."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from evolvent.plans import Improve
+
+
+class Screen:
+    """A terminal; on stdout for people, on stderr where stdout belongs to a program."""
+
+    def __init__(self, as_json: bool) -> None:
+        from rich.console import Console
+
+        self.console = Console(stderr=as_json, highlight=False, soft_wrap=False)
+        self._bar: Any = None
+        self._task: Any = None
+        self._heldout = ""
+        self._last_line = 0.0
+        self._started = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """A line."""
+        self.console.print(text)
+
+    # ------------------------------------------------------------ before
+
+    def print_arithmetic(self, plan: Improve, derived: Mapping[str, Any], out: str) -> None:
+        """The derived numbers as aligned lines."""
+        practice, cold = derived["practice"], derived.get("cold_start")
+        rows = [
+            ("recipe", f"{plan.recipe}, seed {plan.seed}, source {_words(plan.source)}"),
+            ("model", f"{_words(plan.model)}, {derived['weights']:,} weights, {plan.dtype}, device {plan.device}, "
+                      f"{plan.num_threads} threads, engine {plan.engine}"),
+        ]  # fmt: skip
+        if cold:
+            rows.append(("cold start", f"{cold['steps']} steps x {cold['rows_per_step']} demonstrations"))
+        rows += [
+            ("practice", f"{practice['steps']} steps x {practice['tasks_per_step']} tasks x {practice['group_size']} "
+                         f"attempts = {practice['rows_per_step']} rows a step"),
+            ("tokens", f"at most {plan.budgets.context_tokens} a row, {practice['max_tokens_per_step']:,} a step, "
+                       f"in at most {practice['max_micro_batches']} micro-batches of {plan.micro_tokens:,}"),
+            ("estimate", f"{derived['estimated_memory_mb']:,} MB, {derived['estimated_minutes']} minutes"),
+            ("folder", out),
+        ]  # fmt: skip
+        for name, words in rows:
+            self.console.print(f"[bold]{name:<11}[/bold]{words}")
+
+    # ------------------------------------------------------------ while it runs
+
+    @contextmanager
+    def progress(self, plan: Improve) -> Iterator[None]:
+        """A bar where there is a terminal, a line every few seconds where there is none."""
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn("[bold]{task.description:<11}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(),
+            TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+            console=self.console, disable=not self.console.is_terminal,
+        )  # fmt: skip
+        self._task = self._bar.add_task("start", total=plan.num_cold + plan.num_steps, note="")
+        with self._bar:
+            yield
+
+    def watch(self, event: Mapping[str, Any]) -> None:
+        """Called by the loop at each step and each measurement."""
+        if "report" in event:
+            shown = event["report"].metrics
+            metric = next(iter(shown))
+            self._heldout = f"held-out {event['report'].name} {shown[metric].value:.2f}"
+        elif "measuring" in event:
+            self._show("measuring", event["step"], event["measuring"])
+        else:
+            note = f"reward {event['reward_mean']:.2f}  tool {event['tool_use']:.2f}  loss {event.get('loss', 0.0):.3f}"
+            self._show(event["phase"], event["step"], f"{note}  {self._heldout}", event.get("events", ""))
+
+    def _show(self, stage: str, step: int, note: str, events: str = "") -> None:
+        self._bar.update(self._task, completed=step, description=stage, note=note)
+        now = time.monotonic()
+        if events:
+            self.console.print(f"  step {step}: {events}")
+        if not self.console.is_terminal and now - self._last_line > 5:
+            self._last_line = now
+            self.console.print(f"{now - self._started:6.0f} s  {stage:<10} step {step:<5} {note}")
+
+
+def _words(thing: Any) -> str:
+    return thing if isinstance(thing, str) else type(thing).__name__
+
+
+# ---------------------------------------------------------------- after
+
+
+def print_summary(screen: Screen, summary: Mapping[str, Any], page: Path) -> None:
+    """Before and after, the levels, the verdict, and three commands to go on with."""
+    from rich.table import Table
+
+    before, after = summary["before"], summary["after"]
+    table = Table(title="starting level, held out", title_justify="left", box=None, pad_edge=False, padding=(0, 2))
+    for name in ("", "sampled", "greedy", "tool use", "right given tool", "tool forced", "best of k"):
+        table.add_column(name, justify="left" if not name else "right")
+    for name, side in (("before practice", before), ("after practice", after)):
+        keys = ("sampled", "greedy", "tool_use", "accuracy_given_tool", "tool_forced", "best_of_k")
+        table.add_row(name, *(_percent(side.get(k)) for k in keys))
+    screen.console.print()
+    screen.console.print(table)
+    if summary.get("levels"):
+        screen.console.print()
+        screen.console.print(_level_table(summary["levels"]))
+    if summary.get("difference"):
+        d = summary["difference"]
+        screen.console.print(f"\ndifference {d['value']:+.3f}, 95 % interval [{d['low']:+.3f}, {d['high']:+.3f}], "
+                             f"{d['num']} tasks, {summary['seconds']:.0f} s")  # fmt: skip
+        screen.console.print(f"[bold]{summary['verdict']}[/bold]")
+    run = _short(summary["run"])
+    screen.console.print(f"\nreport  {_short(str(page))}\nnext    evolvent show {run}\n"
+                         f"        evolvent play {run}\n        evolvent run sft --seed {summary['seed']}")  # fmt: skip
+
+
+def _level_table(levels: list[Mapping[str, Any]]) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    for name in ("family", "level", "before", "after", "gain, 95 %", "in cold start", "reached"):
+        table.add_column(name, justify="right" if name in ("level", "before", "after") else "left")
+    for row in levels:
+        table.add_row(
+            row["family"] + (" (start)" if row["start"] else ""), str(row["level"]), _percent(row["before"]),
+            _percent(row["after"]), f"[{row['low']:+.2f}, {row['high']:+.2f}]".replace("[", r"\["),
+            "yes" if row["in_cold_start"] else "never shown", "yes" if row["reached"] else "-",
+        )  # fmt: skip
+    return table
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def _short(path: str) -> str:
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return path
