@@ -1,0 +1,127 @@
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HOME = ROOT / "src" / "evolvent"
+
+SPINE = (
+    "errors records seeds store models policies tasks envs rollouts rewards credit training evals synthesis curriculum "
+    "plans loop effects hive serve dashboard cli recipes"
+).split()
+
+# a variation of a recipe is `replace(other.build(), ...)`: the control of the main job is made of the main job
+VARIATIONS = {("recipes.sft", "recipes.circle")}
+
+
+def module_name(path):
+    parts = path.relative_to(HOME).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(tree, path):
+    """Every evolvent module that a file names in an import, wherever it stands: at the top, in a function, for types."""
+    package = ("evolvent", *path.relative_to(HOME).parent.parts)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((a.name, node.lineno) for a in node.names if a.name.split(".")[0] == "evolvent")
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            if base.split(".")[0] == "evolvent":
+                yield from ((f"{base}.{a.name}", node.lineno) for a in node.names)
+
+
+def edges():
+    for path in sorted(HOME.rglob("*.py")):
+        tree = ast.parse(path.read_text("utf-8"))
+        for name, line in imports_of(tree, path):
+            yield path, line, module_name(path), name.removeprefix("evolvent").lstrip(".")
+
+
+EDGES = list(edges())
+
+
+def stage(module):
+    return module.split(".")[0]
+
+
+def test_every_module_belongs_to_a_stage_of_the_spine():
+    stages = {stage(module_name(p)) for p in HOME.rglob("*.py")} - {"", "__main__"}
+    assert stages <= set(SPINE), f"new stages need a place in the spine: {sorted(stages - set(SPINE))}"
+
+
+def test_imports_point_upstream_only():
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}: {stage(name)} comes after {stage(module)}"
+        for path, line, module, name in EDGES
+        if stage(module) in SPINE and stage(name) in SPINE and SPINE.index(stage(name)) > SPINE.index(stage(module))
+    ]
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+def test_no_cycle_runs_between_stages():
+    # follows from the order above, and is checked without it, so that a change of the order cannot hide one
+    ahead = {s: {stage(n) for _, _, m, n in EDGES if stage(m) == s and stage(n) in SPINE} - {s} for s in SPINE}
+    while free := [s for s, needs in ahead.items() if not needs & ahead.keys()]:
+        for s in free:
+            del ahead[s]
+    assert not ahead, f"a cycle among {sorted(ahead)}"
+
+
+def test_no_cycle_of_eager_imports_runs_within_a_stage():
+    modules = {module_name(p) for p in HOME.rglob("*.py")} - {""}
+    needs = {m: set() for m in modules}
+    for path in HOME.rglob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        for name, _ in imports_of(tree, path):
+            inner = name.removeprefix("evolvent").lstrip(".")
+            found = inner if inner in modules else inner.rpartition(".")[0]
+            # a package is entered before its module: that it imports its own files is no cycle
+            if found in modules and not module_name(path).startswith(found + "."):
+                needs.get(module_name(path), set()).add(found)
+    for module in needs:
+        needs[module].discard(module)
+    while free := [m for m, others in needs.items() if not others & needs.keys()]:
+        for m in free:
+            del needs[m]
+    assert not needs, f"a cycle among {sorted(needs)}"
+
+
+def test_nobody_imports_a_recipe():
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path, line, module, name in EDGES
+        if stage(name) == "recipes" and (module, name) not in VARIATIONS
+    ]
+    assert not wrong, "recipes are found by name, at the door:\n" + "\n".join(wrong)
+
+
+def test_the_core_never_names_a_recipe_in_a_branch():
+    names = {p.stem for p in (HOME / "recipes").glob("*.py")} - {"__init__"}
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno} compares with {value.value!r}"
+        for path in HOME.rglob("*.py")
+        if stage(module_name(path)) not in ("recipes", "cli")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Compare)
+        for value in [node.left, *node.comparators]
+        if isinstance(value, ast.Constant) and value.value in names
+    ]
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("import evolvent.loop", ["evolvent.loop"]),
+        ("def f():\n    from evolvent.cli import main", ["evolvent.cli.main"]),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from evolvent import hive", ["evolvent.hive"]),
+        ("from . import packing\nfrom ..loop import improve", ["evolvent.credit.packing", "evolvent.loop.improve"]),
+        ("import torch", []),
+    ],
+)
+def test_imports_are_found_wherever_they_stand(text, found):
+    assert [name for name, _ in imports_of(ast.parse(text), HOME / "credit" / "x.py")] == found
