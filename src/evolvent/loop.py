@@ -66,7 +66,7 @@ class Live:
         self.run.rewind(self.last if kept else -1)
         self.begin(self.phase(max(self.last, 1)))
         if kept:
-            memory = load_state(kept[1], self.trained(), self.optimizers)
+            memory = load_state(kept[1], self.trained(), self.optimizers, self.references)
             self.curriculum.restore(memory["curriculum"])
             self.num_tokens = memory["num_tokens"]
         if not self.plan.num_cold and not kept:
@@ -77,6 +77,7 @@ class Live:
         """Bring the remembering parts of a phase to life."""
         self.curriculum = phase.curriculum.begin(self.source)
         self.optimizers = {n: part(phase.optimizer, n).begin(p.named_parameters()) for n, p in self.trained().items()}
+        self.references = {n: p.copy() for n, p in self.trained().items() if getattr(part(phase.loss, n), "kl", 0)}
         self.num_tokens = 0
 
     def steps(self) -> Iterator[int]:
@@ -138,7 +139,8 @@ class Live:
                 batch,
                 part(phase.loss, name),
                 micro_tokens=self.plan.micro_tokens,
-                max_logprob_gap=self.plan.gates.max_logprob_gap,
+                max_logprob_gap=self.plan.max_logprob_gap,
+                reference=self.references.get(name),
             )
         return made
 
@@ -193,7 +195,7 @@ class Live:
         if due:
             memory = {"curriculum": self.curriculum.state(), "num_tokens": self.num_tokens}
             with self.clock(step, "checkpoint_s"):
-                self.run.keep_checkpoint(step, lambda f: save_state(f, self.trained(), self.optimizers, memory))
+                self.run.keep_checkpoint(step, lambda f: save_state(f, self.trained(), self.optimizers, self.references, memory))
             self.run.prune(self.plan.keep_checkpoints)
 
     @contextmanager

@@ -52,9 +52,12 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Gates:
-    """Bounds that stop a run: nats between sampler and trainer on one token, and the share of broken episodes."""
+    """Bounds that stop a run: nats between sampler and trainer on one token, and the share of broken episodes.
 
-    max_logprob_gap: float = 2e-3
+    The first is 0.002 in float32 and 0.2 in shorter numbers where it is None.
+    """
+
+    max_logprob_gap: float | None = None
     max_fault_share: float = 0.25
 
 
@@ -96,6 +99,12 @@ class Improve:
     gradient_checkpointing: bool = False
     gates: Gates = Gates()  # noqa: RUF009  # frozen
     sinks: tuple[str, ...] | None = None
+
+    @property
+    def max_logprob_gap(self) -> float:
+        """How far sampler and trainer may differ on one token, in nats."""
+        given = self.gates.max_logprob_gap
+        return given if given is not None else 2e-3 if self.dtype == "float32" else 0.2
 
     @property
     def num_cold(self) -> int:

@@ -21,6 +21,9 @@ def derive_arithmetic(plan: Improve, policies: Mapping[str, Any] | None) -> dict
     num_bytes = BYTES.get(plan.dtype, 4)
     activations = plan.micro_tokens * _width(plan, policies) * 40 * num_bytes
     derived["weights"] = weights
+    local = [p for p in (policies or {}).values() if hasattr(p, "engine")]
+    derived["engine"] = ", ".join(sorted({p.engine.name for p in local})) or plan.engine
+    derived["device"] = ", ".join(sorted({str(p.parameters()[0].device) for p in local})) or plan.device
     derived["estimated_memory_mb"] = round((weights * (num_bytes * 2 + 8) + activations) / 1e6 + 450)
     tokens = sum(d["max_tokens_per_step"] * d["steps"] * SHARE_OF_BUDGET for d in derived.values() if isinstance(d, dict))
     threads = min(plan.num_threads, 8)

@@ -8,7 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from evolvent.models.spec import ModelSpec
 from evolvent.plans import Improve
+
+
+LOG_WIDTH = 120  # columns of a log file or a pipe, where no terminal says its own
 
 
 class Screen:
@@ -17,7 +21,9 @@ class Screen:
     def __init__(self, as_json: bool) -> None:
         from rich.console import Console
 
-        self.console = Console(stderr=as_json, highlight=False, soft_wrap=False)
+        self.console = Console(stderr=as_json, highlight=False)
+        if not self.console.is_terminal:
+            self.console = Console(stderr=as_json, highlight=False, width=LOG_WIDTH)
         self._bar: Any = None
         self._task: Any = None
         self._heldout = ""
@@ -35,8 +41,8 @@ class Screen:
         practice, cold = derived["practice"], derived.get("cold_start")
         rows = [
             ("recipe", f"{plan.recipe}, seed {plan.seed}, source {_words(plan.source)}"),
-            ("model", f"{_words(plan.model)}, {derived['weights']:,} weights, {plan.dtype}, device {plan.device}, "
-                      f"{plan.num_threads} threads, engine {plan.engine}"),
+            ("model", f"{_words(plan.model)}, {derived['weights']:,} weights, {plan.dtype}, device {derived['device']}, "
+                      f"{plan.num_threads} threads, {derived['engine']} engine"),
         ]  # fmt: skip
         if cold:
             rows.append(("cold start", f"{cold['steps']} steps x {cold['rows_per_step']} demonstrations"))
@@ -90,6 +96,8 @@ class Screen:
 
 
 def _words(thing: Any) -> str:
+    if isinstance(thing, ModelSpec):
+        return f"nano (depth {thing.depth})"
     return thing if isinstance(thing, str) else type(thing).__name__
 
 
@@ -101,10 +109,10 @@ def print_summary(screen: Screen, summary: Mapping[str, Any], page: Path) -> Non
     from rich.table import Table
 
     before, after = summary["before"], summary["after"]
-    table = Table(title="starting level, held out", title_justify="left", box=None, pad_edge=False, padding=(0, 2))
-    for name in ("", "sampled", "greedy", "tool use", "right given tool", "tool forced", "best of k"):
+    table = Table(title="held-out tasks of the starting level, before and after practice", title_justify="left", box=None, pad_edge=False, padding=(0, 2))
+    for name in ("", "sampled", "greedy", "tool use", "given tool", "forced", "best of k"):
         table.add_column(name, justify="left" if not name else "right")
-    for name, side in (("before practice", before), ("after practice", after)):
+    for name, side in (("before", before), ("after", after)):
         keys = ("sampled", "greedy", "tool_use", "accuracy_given_tool", "tool_forced", "best_of_k")
         table.add_row(name, *(_percent(side.get(k)) for k in keys))
     screen.console.print()
@@ -126,13 +134,13 @@ def _level_table(levels: list[Mapping[str, Any]]) -> Any:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2))
-    for name in ("family", "level", "before", "after", "gain, 95 %", "in cold start", "reached"):
+    for name in ("family", "level", "before", "after", "gain, 95 %", "cold start", "reached"):
         table.add_column(name, justify="right" if name in ("level", "before", "after") else "left")
     for row in levels:
         table.add_row(
             row["family"] + (" (start)" if row["start"] else ""), str(row["level"]), _percent(row["before"]),
             _percent(row["after"]), f"[{row['low']:+.2f}, {row['high']:+.2f}]".replace("[", r"\["),
-            "yes" if row["in_cold_start"] else "never shown", "yes" if row["reached"] else "-",
+            "shown" if row["in_cold_start"] else "never", "yes" if row["reached"] else "-",
         )  # fmt: skip
     return table
 

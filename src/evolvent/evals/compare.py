@@ -29,8 +29,19 @@ def align(left: Cell, right: Cell) -> tuple[Cell, Cell]:
 def _only(cell: Cell, task_ids: Sequence[str]) -> Cell:
     place = {t: i for i, t in enumerate(cell.task_ids)}
     chosen = [place[t] for t in task_ids]
-    columns = ("scores", "used_tool", "right_with_tool", "best", "num_tokens")
-    return replace(cell, task_ids=tuple(task_ids), **{c: tuple(getattr(cell, c)[i] for i in chosen) for c in columns})
+
+    def pick(column: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(column[i] for i in chosen)
+
+    return replace(
+        cell,
+        task_ids=tuple(task_ids),
+        scores=pick(cell.scores),
+        used_tool=pick(cell.used_tool),
+        right_with_tool=pick(cell.right_with_tool),
+        best=pick(cell.best),
+        num_tokens=pick(cell.num_tokens),
+    )
 
 
 def gain(before: Report, after: Report, keys: Collection[CellKey]) -> Estimate:

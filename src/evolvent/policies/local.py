@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,14 @@ class LocalPolicy:
         """Say that the weights have changed: the version grows and cached context is dropped."""
         self.version += 1
         self.forget()
+
+    def copy(self) -> LocalPolicy:
+        """The same weights apart, for a reference that does not learn."""
+        twin = LocalPolicy(copy.deepcopy(self.model), self.tokenizer, f"{self.name}-reference", self.engine.name)
+        for parameter in twin.model.parameters():
+            parameter.requires_grad_(False)
+        twin.version = self.version
+        return twin
 
     def load_weights(self, folder: Path) -> None:
         """Put the weights of a saved folder into this model, bit for bit."""

@@ -36,8 +36,8 @@ def build() -> Improve:
         advantage=Standardized(ddof=1, eps=1e-4),  # as TRL and verl
         loss=PolicyLoss(ratio=per_token, gain=Clip(0.20, 0.28), reduce=token_mean),  # DAPO, table 1
         optimizer=AdamW(lr=1e-3),
-        num_steps=120,
+        num_steps=240,
         tasks_per_step=32,
         group_size=8,
-        budgets=Budgets(turn_tokens=64, context_tokens=256, episode_tokens=128),
+        budgets=Budgets(turn_tokens=64, context_tokens=512, episode_tokens=128),
     )

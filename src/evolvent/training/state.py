@@ -11,7 +11,13 @@ from evolvent.errors import StoreError
 from evolvent.training.optim import LiveOptimizer
 
 
-def save_state(folder: Path, policies: Mapping[str, Any], optimizers: Mapping[str, LiveOptimizer], memory: Mapping[str, Any]) -> None:
+def save_state(
+    folder: Path,
+    policies: Mapping[str, Any],
+    optimizers: Mapping[str, LiveOptimizer],
+    references: Mapping[str, Any],
+    memory: Mapping[str, Any],
+) -> None:
     """A folder per policy that plain transformers loads, and `state/` with all that a later step depends on."""
     from safetensors.torch import save_file
 
@@ -21,13 +27,20 @@ def save_state(folder: Path, policies: Mapping[str, Any], optimizers: Mapping[st
     for name, policy in policies.items():
         policy.save(folder / name)
         if _is_adapted(policy):
-            save_file(_trained(policy), str(state / f"{name}.adapter.safetensors"))
+            save_file(_weights(policy), str(state / f"{name}.adapter.safetensors"))
     for name, optimizer in optimizers.items():
         save_file(optimizer.state(), str(state / f"{name}.optimizer.safetensors"))
+    for name, reference in references.items():
+        save_file(_weights(reference), str(state / f"{name}.reference.safetensors"))
     (state / "memory.json").write_text(json.dumps({"versions": versions, **memory}, indent=1, sort_keys=True))
 
 
-def load_state(folder: Path, policies: Mapping[str, Any], optimizers: Mapping[str, LiveOptimizer]) -> dict[str, Any]:
+def load_state(
+    folder: Path,
+    policies: Mapping[str, Any],
+    optimizers: Mapping[str, LiveOptimizer],
+    references: Mapping[str, Any],
+) -> dict[str, Any]:
     """Put weights and optimizers back as they were, bit for bit; returns the rest of the memory."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -40,6 +53,8 @@ def load_state(folder: Path, policies: Mapping[str, Any], optimizers: Mapping[st
             policy.version = memory["versions"][name]
         for name, optimizer in optimizers.items():
             optimizer.restore(load_file(str(state / f"{name}.optimizer.safetensors")))
+        for name, reference in references.items():
+            reference.model.load_state_dict(load_file(str(state / f"{name}.reference.safetensors")), strict=False)
     except (OSError, SafetensorError, json.JSONDecodeError, KeyError) as error:
         raise StoreError(
             "the checkpoint cannot be read",
@@ -65,5 +80,7 @@ def _is_adapted(policy: Any) -> bool:
     return hasattr(policy.model, "peft_config")
 
 
-def _trained(policy: Any) -> dict[str, Any]:
-    return {n: p.detach().cpu().clone() for n, p in policy.model.named_parameters() if p.requires_grad}
+def _weights(policy: Any) -> dict[str, Any]:
+    """The adapter's weights of an adapted model, all weights of another; tied ones once."""
+    adapted = _is_adapted(policy)
+    return {n: p.detach().cpu().clone() for n, p in policy.model.named_parameters() if "lora_" in n or not adapted}
