@@ -117,7 +117,12 @@ class Live:
         """Draw tasks and play a group of attempts at each."""
         with self.clock(step, "play_s"):
             drawn = draw_tasks(
-                self.curriculum, self.source, num=phase.tasks_per_step, seed=self.plan.seed, step=step, held_out=self.questions
+                self.curriculum,
+                self.source,
+                num=phase.tasks_per_step,
+                seed=self.plan.seed,
+                step=step,
+                held_out=self.questions,
             )
             attempts = [Attempt(task, sample) for task in drawn for sample in range(phase.group_size)]
             return play(attempts, self.stage("play", step, workflow=phase.workflow))
@@ -133,7 +138,7 @@ class Live:
     def update(self, phase: Phase, name: str, batch: Batch) -> dict[str, float]:
         """Credit to weights."""
         with self.clock(self.last, "update_s"):
-            made = update(
+            return update(
                 self.policies[name],
                 self.optimizers[name],
                 batch,
@@ -142,7 +147,6 @@ class Live:
                 max_logprob_gap=self.plan.max_logprob_gap,
                 reference=self.references.get(name),
             )
-        return made
 
     def observe(
         self,
@@ -195,7 +199,9 @@ class Live:
         if due:
             memory = {"curriculum": self.curriculum.state(), "num_tokens": self.num_tokens}
             with self.clock(step, "checkpoint_s"):
-                self.run.keep_checkpoint(step, lambda f: save_state(f, self.trained(), self.optimizers, self.references, memory))
+                self.run.keep_checkpoint(
+                    step, lambda f: save_state(f, self.trained(), self.optimizers, self.references, memory)
+                )
             self.run.prune(self.plan.keep_checkpoints)
 
     @contextmanager

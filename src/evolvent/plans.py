@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from evolvent.credit.advantage import Advantage, Standardized, imitate_all
+from evolvent.credit.advantage import Standardized, imitate_all
 from evolvent.curriculum import Frontier, Uniform
 from evolvent.envs import Toolbox, calc
 from evolvent.envs.world import WorldPlan
@@ -76,11 +76,11 @@ class Improve:
     budgets: Budgets
     model: ModelSpec | str | Mapping[str, Any] = NANO
     cold_start: Phase | None = None
-    curriculum: Any = Frontier()  # noqa: RUF009  # frozen
+    curriculum: Any = Frontier()
     workflow: Workflow = tool_loop
-    world: WorldPlan = Toolbox((calc,))  # noqa: RUF009  # frozen
+    world: WorldPlan = Toolbox((calc,))
     reward: Judge = by_task
-    suite: Suite = Suite()  # noqa: RUF009  # frozen
+    suite: Suite = Suite()
     seats: Mapping[str, str] = field(default_factory=lambda: {"agent": "agent"})
     frozen: tuple[str, ...] = ()
     max_tokens: int | None = None
@@ -97,7 +97,7 @@ class Improve:
     dtype: str = "float32"
     adapter: str | None = None
     gradient_checkpointing: bool = False
-    gates: Gates = Gates()  # noqa: RUF009  # frozen
+    gates: Gates = Gates()
     sinks: tuple[str, ...] | None = None
 
     @property
@@ -184,11 +184,13 @@ def _check_numbers(plan: Improve) -> None:
     if not plan.seats:
         raise BadInput("nobody plays", where="seats", got={}, wanted='for example {"agent": "agent"}')
     if isinstance(plan.model, Mapping) and set(plan.model) != set(plan.seats.values()):
-        raise BadInput("models and seats differ", where="model", got=sorted(plan.model), wanted=sorted(set(plan.seats.values())))
+        raise BadInput(
+            "models and seats differ", where="model", got=sorted(plan.model), wanted=sorted(set(plan.seats.values()))
+        )
 
 
 def cold_start(num_steps: int, optimizer: Any, loss: Any, *, levels: int, direct_frac: float, batch: int = 32) -> Phase:
-    """Supervised steps on worked solutions of the first `levels` levels; a share `direct_frac` answers without a tool."""
+    """Supervised steps on worked solutions of the first `levels` levels, a share of them answered without a tool."""
     return Phase(
         num_steps=num_steps,
         tasks_per_step=batch,

@@ -14,7 +14,7 @@ from enum import StrEnum
 from types import FunctionType
 from typing import Any
 
-from evolvent.errors import BadInput
+from evolvent.errors import BadInput, nearest
 
 # ---------------------------------------------------------------- words between people, tools and models
 
@@ -35,7 +35,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A request to run a tool; `arguments` is None where the call could not be read, and `raw` says what was written."""
+    """A request to run a tool; `arguments` is None where it could not be read, and `raw` says what was written."""
 
     name: str
     arguments: Mapping[str, Any] | None
@@ -422,7 +422,7 @@ def locate(path: str) -> Any:
         found: Any = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise BadInput(
             f"nothing found at {path!r}",
             got=f"{type(error).__name__}: {error}",
@@ -476,27 +476,48 @@ def decode(value: Any) -> Any:
         return tuple(decode(v) for v in value)
     if not isinstance(value, dict):
         return value
-    kind = value.get("is")
-    if kind is None:
+    if "is" not in value:
         return {k: decode(v) for k, v in value.items()}
-    if kind == "float":
-        return float(value["value"])
-    if kind == "bytes":
-        return base64.b64decode(value["value"])
-    if kind == "dict":
-        return {k: decode(v) for k, v in value["value"].items()}
-    if kind == "function":
-        return locate(value["value"])
+    kind, rest = value["is"], {k: v for k, v in value.items() if k != "is"}
+    if kind in _PLAIN:
+        try:
+            return _PLAIN[kind](rest["value"])
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            if isinstance(error, BadInput):
+                raise
+            raise BadInput(f"not a {kind}", got=str(rest)[:80], wanted='{"is": "%s", "value": ...}' % kind) from error
+    if not isinstance(kind, str):
+        raise BadInput('"is" names no class', got=repr(kind)[:80], wanted="an import path such as package.module:name")
+    return _rebuild(kind, {k: decode(v) for k, v in rest.items()})
+
+
+_PLAIN: dict[Any, Callable[[Any], Any]] = {
+    "float": float,
+    "bytes": functools.partial(base64.b64decode, validate=True),
+    "dict": lambda value: {k: decode(v) for k, v in value.items()},
+    "function": lambda value: locate(value),
+}
+
+
+def _rebuild(kind: str, arguments: dict[str, Any]) -> Any:
+    """A record or a word of a closed list; nothing else is called, so that a file cannot run code of its choice."""
     found = locate(kind)
-    arguments = {k: decode(v) for k, v in value.items() if k != "is"}
     if isinstance(found, type) and issubclass(found, StrEnum):
+        known = [member.value for member in found]
+        if arguments.get("value") not in known:
+            raise BadInput(f"no such {kind}", where=kind, got=arguments.get("value"), wanted=" | ".join(known))
         return found(arguments["value"])
+    if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
+        raise BadInput("only records are rebuilt", where=kind, got=repr(found)[:80], wanted="a dataclass or a StrEnum")
+    names = [f.name for f in dataclasses.fields(found) if f.init]
+    unknown = [name for name in arguments if name not in names]
+    if unknown:
+        raise BadInput(f"{kind} has no {unknown[0]!r}", where=kind, got=unknown[0], cure=nearest(unknown[0], names))
     try:
         return found(**arguments)
     except TypeError as error:
-        names = [f.name for f in dataclasses.fields(found)] if dataclasses.is_dataclass(found) else []
         raise BadInput(
-            f"cannot rebuild {kind}", got=", ".join(arguments), wanted=", ".join(names), cure=str(error)
+            f"cannot rebuild {kind}", where=kind, got=", ".join(arguments), wanted=", ".join(names), cure=str(error)
         ) from error
 
 
@@ -507,4 +528,13 @@ def to_json(value: Any, indent: int | None = None) -> str:
 
 def from_json(text: str) -> Any:
     """The record that `to_json` wrote."""
-    return decode(json.loads(text))
+    try:
+        plain = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadInput(
+            f"not JSON: {error.msg}",
+            where=f"line {error.lineno}, column {error.colno}",
+            got=repr(text[max(0, error.pos - 30) : error.pos + 30]),
+            wanted="a text that to_json wrote",
+        ) from error
+    return decode(plain)

@@ -10,7 +10,7 @@ from evolvent.plans import Improve, Phase
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 FLOPS_PER_S = 60e9  # what one CPU thread of 2024 gives small float32 matrix products, roughly
-SHARE_OF_BUDGET = 0.35  # how much of its context budget a trace uses, roughly
+SHARE_OF_BUDGET = 0.1  # how much of its context budget a trace uses, roughly
 
 
 def derive_arithmetic(plan: Improve, policies: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -25,7 +25,8 @@ def derive_arithmetic(plan: Improve, policies: Mapping[str, Any] | None) -> dict
     derived["engine"] = ", ".join(sorted({p.engine.name for p in local})) or plan.engine
     derived["device"] = ", ".join(sorted({str(p.parameters()[0].device) for p in local})) or plan.device
     derived["estimated_memory_mb"] = round((weights * (num_bytes * 2 + 8) + activations) / 1e6 + 450)
-    tokens = sum(d["max_tokens_per_step"] * d["steps"] * SHARE_OF_BUDGET for d in derived.values() if isinstance(d, dict))
+    phases_alone = [d for d in derived.values() if isinstance(d, dict)]
+    tokens = sum(d["max_tokens_per_step"] * d["steps"] * SHARE_OF_BUDGET for d in phases_alone)
     threads = min(plan.num_threads, 8)
     derived["estimated_minutes"] = round(tokens * weights * 8 / (FLOPS_PER_S * threads) / 60, 1)
     return derived
@@ -46,8 +47,8 @@ def _of_phase(plan: Improve, phase: Phase) -> dict[str, int]:
 
 def _num_weights(plan: Improve, policies: Mapping[str, Any] | None) -> int:
     if policies:
-        return sum(p.numel() for policy in policies.values() if hasattr(policy, "model") and not isinstance(policy.model, str)
-                   for p in policy.model.parameters())  # fmt: skip
+        local = [policy.model for policy in policies.values() if hasattr(policy, "engine")]
+        return sum(p.numel() for model in local for p in model.parameters())
     if isinstance(plan.model, ModelSpec):
         spec = plan.model
         width, inner = spec.width, spec.feedforward_width

@@ -16,7 +16,7 @@ from evolvent import __version__
 from evolvent.errors import BadInput, EvolventError, nearest
 
 VERBS = {
-    "run": ("train: a recipe or a plan.json, from its first step to the report", "[recipe|plan.json] [field=value ...]"),
+    "run": ("train: a recipe or a plan.json, from first step to report", "[recipe|plan.json] [field=value ...]"),
     "eval": ("measure a checkpoint or an endpoint on held-out tasks", "POLICY [source=... num_tasks=... k=...]"),
     "play": ("talk to a checkpoint, and see its tool calls", "POLICY [source=... | your words]"),
     "show": ("a run in the terminal, or two runs beside each other", "RUN [CONTROL]"),
@@ -147,8 +147,8 @@ def _more(verb: str) -> str:
         return ""
     return (
         "A key is a field of the plan or a dotted path (cold_start.num_steps=200). A value is JSON, else\n"
-        "module:name(args), else a public name of the slot's stage (reward=shuffled). out=FOLDER names the run's folder.\n\n"
-        + EXAMPLES
+        "module:name(args), else a public name of the slot's stage (reward=shuffled).\n"
+        "out=FOLDER names the run's folder.\n\n" + EXAMPLES
     )
 
 

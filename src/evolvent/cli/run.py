@@ -130,7 +130,9 @@ def find_control(run: Run) -> Run | None:
     return None
 
 
-def show_arithmetic(plan: Improve, screen: Screen, out: str | None, policies: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def show_arithmetic(
+    plan: Improve, screen: Screen, out: str | None, policies: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """What the plan amounts to, before anything is spent."""
     from evolvent.cli.arithmetic import derive_arithmetic
 

@@ -11,7 +11,6 @@ from typing import Any
 from evolvent.models.spec import ModelSpec
 from evolvent.plans import Improve
 
-
 LOG_WIDTH = 120  # columns of a log file or a pipe, where no terminal says its own
 
 
@@ -62,7 +61,14 @@ class Screen:
     @contextmanager
     def progress(self, plan: Improve) -> Iterator[None]:
         """A bar where there is a terminal, a line every few seconds where there is none."""
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         self._bar = Progress(
             TextColumn("[bold]{task.description:<11}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(),
@@ -109,7 +115,13 @@ def print_summary(screen: Screen, summary: Mapping[str, Any], page: Path) -> Non
     from rich.table import Table
 
     before, after = summary["before"], summary["after"]
-    table = Table(title="held-out tasks of the starting level, before and after practice", title_justify="left", box=None, pad_edge=False, padding=(0, 2))
+    table = Table(
+        title="held-out tasks of the starting level, before and after practice",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2),
+    )
     for name in ("", "sampled", "greedy", "tool use", "given tool", "forced", "best of k"):
         table.add_column(name, justify="left" if not name else "right")
     for name, side in (("before", before), ("after", after)):

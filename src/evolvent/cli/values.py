@@ -128,7 +128,9 @@ class _Named:
         try:
             return ast.literal_eval(node)
         except ValueError:
-            raise BadInput("cannot be read", where=self.slot, got=ast.unparse(node), wanted="a name, a call or a literal") from None
+            raise BadInput(
+                "cannot be read", where=self.slot, got=ast.unparse(node), wanted="a name, a call or a literal"
+            ) from None
 
     def _called(self, found: Any, node: ast.expr) -> Any:
         if not isinstance(node, ast.Call):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from evolvent.errors import BadInput
 
@@ -21,10 +22,17 @@ class Standardized:
 
     ddof: int
     eps: float
+    min_group: ClassVar[int] = 2  # fewer attempts have no baseline
+
+    def __post_init__(self) -> None:
+        if self.ddof not in (0, 1):
+            raise BadInput("no such deviation", where="ddof", got=self.ddof, wanted="0 (population) or 1 (sample)")
+        if not 0 <= self.eps < math.inf:
+            raise BadInput("not a small positive number", where="eps", got=self.eps, wanted=">= 0, for example 1e-4")
 
     def __call__(self, scores: Sequence[float]) -> list[float]:
         """One advantage per score."""
-        if len(scores) < 2:
+        if len(scores) < self.min_group:
             raise BadInput(
                 f"a group of {len(scores)} has no baseline",
                 where="group_size",
@@ -32,6 +40,8 @@ class Standardized:
                 wanted=">= 2 attempts a task",
                 cure="set group_size=8, or an advantage that needs no group",
             )
+        if min(scores) == max(scores):  # rounding of the mean would otherwise make noise, and eps=0 a division by zero
+            return [0.0] * len(scores)
         mean = math.fsum(scores) / len(scores)
         variance = math.fsum((s - mean) ** 2 for s in scores) / (len(scores) - self.ddof)
         return [(s - mean) / (math.sqrt(variance) + self.eps) for s in scores]

@@ -1,7 +1,8 @@
-"""Scored episodes to rows that can be trained on: groups formed by key, credit spread to tokens, nothing dropped unseen."""
+"""Scored episodes to rows to train on: groups formed by key, credit spread to tokens, nothing dropped unseen."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,23 +16,24 @@ from evolvent.records import Episode, Group, Trace
 class Row:
     """One stretch of context: ids, who wrote them, what the sampler thought of them, and their credit.
 
-    Arrays of one length T: `tokens` int64, `mask` bool (True where the policy wrote), `sampler_logprobs` float64
-    (0 where unknown), `credit` float32 (0 outside the mask).
+    Arrays of one length T: `tokens` int64, `mask` bool (True where the policy wrote), `known` bool (True where the
+    sampler's log-probability was recorded), `sampler_logprobs` float64 (0 where unknown), `credit` float32 (0 outside
+    the mask).
     """
 
     group: tuple[str | int, ...]
     trace: tuple[str, int, str]
     tokens: np.ndarray
     mask: np.ndarray
+    known: np.ndarray
     sampler_logprobs: np.ndarray
     credit: np.ndarray
     versions: tuple[int, ...]
-    is_sampled: bool
 
     @property
-    def num_written(self) -> int:
-        """How many tokens the policy wrote."""
-        return int(self.mask.sum())
+    def num_targets(self) -> int:
+        """How many tokens can be trained on: those that the policy wrote, behind the first of the context."""
+        return int(self.mask[1:].sum())
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Batch:
     num_faults: int
     num_untrainable: int
     credits: dict[tuple[str, str], float]
+    num_unscored: int = 0
 
     @property
     def signal_share(self) -> float:
@@ -68,13 +71,13 @@ def assign(episodes: Sequence[Episode], policy: str, advantage: Advantage) -> Ba
     Groups without signal (all credit zero) and traces that cannot be trained on make no rows, and are counted.
     """
     traces = [t for e in episodes for t in e.traces if t.policy == policy]
+    attempts = Counter((t.task_id, t.seat) for t in traces)
     rows: list[Row] = []
     credits: dict[tuple[str, str], float] = {}
     dead = 0
     groups = form_groups(episodes, policy)
     for group in groups:
-        scores = [t.score.value for t in group.traces if t.score is not None]
-        weights = advantage(scores)
+        weights = _weigh(group, attempts[group.key], advantage)
         dead += not any(weights)
         for trace, weight in zip(group.traces, weights, strict=True):
             credits[f"{trace.task_id}/{trace.sample}", trace.seat] = weight
@@ -88,7 +91,16 @@ def assign(episodes: Sequence[Episode], policy: str, advantage: Advantage) -> Ba
         num_faults=sum(not t.outcome.carries_reward for t in traces),
         num_untrainable=sum(not t.trainable for t in traces),
         credits=credits,
+        num_unscored=sum(t.outcome.carries_reward and t.score is None for t in traces),
     )
+
+
+def _weigh(group: Group, num_attempts: int, advantage: Advantage) -> list[float]:
+    """One weight per trace; a group that faults left without siblings has no signal, and is no mistake of the plan."""
+    scores = [t.score.value for t in group.traces if t.score is not None]
+    if len(scores) < getattr(advantage, "min_group", 1) <= num_attempts:
+        return [0.0] * len(scores)
+    return advantage(scores)
 
 
 def rows_of(trace: Trace, group: tuple[str | int, ...], weight: float) -> list[Row]:
@@ -99,25 +111,24 @@ def rows_of(trace: Trace, group: tuple[str | int, ...], weight: float) -> list[R
             contexts.append([])
         contexts[-1].append(number)
     made = [_row(trace, numbers, group, weight) for numbers in contexts]
-    return [row for row in made if row.num_written]
+    return [row for row in made if row.num_targets]
 
 
 def _row(trace: Trace, numbers: Sequence[int], group: tuple[str | int, ...], weight: float) -> Row:
     turns = [trace.turns[i] for i in numbers]
     tokens = np.array([t for turn in turns for t in turn.tokens], dtype=np.int64)
     mask = np.array([m for turn in turns for m in turn.mask], dtype=bool)
+    # a recited turn has no log-probabilities, and may stand beside sampled ones
+    known = np.array([m and bool(turn.sampled_logprobs) for turn in turns for m in turn.mask], dtype=bool)
     sampler = np.zeros(len(tokens))
-    known = [p for turn in turns for p in turn.sampled_logprobs]
-    is_sampled = bool(known)
-    if is_sampled:
-        sampler[mask] = known
+    sampler[known] = [p for turn in turns for p in turn.sampled_logprobs]
     return Row(
         group=group,
         trace=(trace.task_id, trace.sample, trace.seat),
         tokens=tokens,
         mask=mask,
+        known=known,
         sampler_logprobs=sampler,
         credit=np.where(mask, weight, 0.0).astype(np.float32),
         versions=tuple(sorted({t.version for t in turns if t.version >= 0})),
-        is_sampled=is_sampled,
     )

@@ -31,5 +31,5 @@ def pack(rows: Sequence[Row], max_tokens: int) -> list[tuple[Row, ...]]:
 def padding_share(packs: Sequence[Sequence[Row]]) -> float:
     """The share of positions that hold no token."""
     held = sum(len(r.tokens) for p in packs for r in p)
-    size = sum(len(p[0].tokens) * len(p) for p in packs)
+    size = sum(max(len(r.tokens) for r in p) * len(p) for p in packs)
     return 1 - held / size if size else 0.0

@@ -83,7 +83,7 @@ def _feed(code: str, limits: Interpreter, lines: list[str]) -> Ran:
     kept = _Kept(limits.max_output_bytes)
     unread = iter(lines)
 
-    def read(prompt: object = "") -> str:  # noqa: ARG001 - input() shows its prompt to a person, and here is none
+    def read(prompt: object = "") -> str:
         line = next(unread, None)
         if line is None:
             raise RuntimeError("no more input")
@@ -112,7 +112,7 @@ class _Kept:
     tail: str = ""
     num_left_out: int = 0
 
-    def add(self, stream: str, text: str) -> None:  # noqa: ARG002 - both streams read as one
+    def add(self, stream: str, text: str) -> None:
         room = self.max_chars // 2 - len(self.head)
         self.head += text[:room] if room > 0 else ""
         self.tail += text[max(room, 0) :]

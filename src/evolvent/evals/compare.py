@@ -60,7 +60,12 @@ def _pair(before: Report, after: Report, key: CellKey) -> tuple[Cell, Cell] | No
 
 
 def compare_levels(
-    before: Report, after: Report, *, start: Collection[CellKey], cold: Collection[CellKey], trained: Collection[CellKey]
+    before: Report,
+    after: Report,
+    *,
+    start: Collection[CellKey],
+    cold: Collection[CellKey],
+    trained: Collection[CellKey],
 ) -> list[dict[str, Any]]:
     """A row per (family, level): a level is reached when it was trained, `after` >= 0.5 and the gain's low end > 0."""
     rows = []
@@ -93,9 +98,7 @@ def skill_gap(after: Report, control: Report, keys: Collection[CellKey]) -> Esti
     if not pairs:
         return Estimate(math.nan, math.nan, math.nan, 0)
     theirs, ours = join([p[0] for p in pairs]), join([p[1] for p in pairs])
-    return metrics.ratio_difference(
-        (ours.right_with_tool, ours.used_tool), (theirs.right_with_tool, theirs.used_tool)
-    )
+    return metrics.ratio_difference((ours.right_with_tool, ours.used_tool), (theirs.right_with_tool, theirs.used_tool))
 
 
 def verdict(difference: Estimate, forced_share: float, skill: Estimate | None, control: str) -> str:

@@ -86,7 +86,7 @@ def _distinct(source: Source, family: str, level: int, num: int) -> list[Task]:
 def measure(held_out: HeldOut, stage: Stage, judge: Judge, *, step: int, view: View) -> tuple[Report, list[Episode]]:
     """Play the view's attempts at every held-out task and count; the episodes come back for the record."""
     cells, kept = [], []
-    first = {family: level for family, level in reversed(list(held_out))}
+    first = dict(reversed(list(held_out)))
     for (family, level), tasks in held_out.items():
         if view.first_only and first[family] != level:
             continue

@@ -29,7 +29,7 @@ class LogprobsAre(StrEnum):
     MODEL = "model"
 
 
-class Passing(Exception):  # noqa: N818  # a signal between two files, never seen outside
+class Passing(Exception):  # a signal between two files, never seen outside
     """A failure that may pass: the same request is worth another try."""
 
     def __init__(self, words: str, retry_after_s: float = 0.0) -> None:
@@ -37,7 +37,7 @@ class Passing(Exception):  # noqa: N818  # a signal between two files, never see
         self.words, self.retry_after_s = words, retry_after_s
 
 
-class Declined(Exception):  # noqa: N818  # likewise
+class Declined(Exception):  # likewise
     """The server read the request and refuses it."""
 
     def __init__(self, status: int, words: str, cure: str = "") -> None:

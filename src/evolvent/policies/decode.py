@@ -34,7 +34,12 @@ class Engine(Protocol):
     name: str
 
     def decode(
-        self, prompts: Sequence[Prompt], call_ids: Sequence[str], uniforms: np.ndarray, how: Sampling, stop: frozenset[int]
+        self,
+        prompts: Sequence[Prompt],
+        call_ids: Sequence[str],
+        uniforms: np.ndarray,
+        how: Sampling,
+        stop: frozenset[int],
     ) -> list[Draws]:
         """Sample every row to its stop token or its room; `uniforms` is (rows, longest room) in [0, 1)."""
         ...
@@ -115,7 +120,12 @@ class GenericEngine:
 
     @torch.no_grad()
     def decode(
-        self, prompts: Sequence[Prompt], call_ids: Sequence[str], uniforms: np.ndarray, how: Sampling, stop: frozenset[int]
+        self,
+        prompts: Sequence[Prompt],
+        call_ids: Sequence[str],
+        uniforms: np.ndarray,
+        how: Sampling,
+        stop: frozenset[int],
     ) -> list[Draws]:
         """See Engine."""
         device = next(self.model.parameters()).device

@@ -35,7 +35,12 @@ class FastEngine:
 
     @torch.no_grad()
     def decode(
-        self, prompts: Sequence[Prompt], call_ids: Sequence[str], uniforms: np.ndarray, how: Sampling, stop: frozenset[int]
+        self,
+        prompts: Sequence[Prompt],
+        call_ids: Sequence[str],
+        uniforms: np.ndarray,
+        how: Sampling,
+        stop: frozenset[int],
     ) -> list[Draws]:
         """See Engine."""
         drawn: dict[int, Draws] = {}

@@ -35,7 +35,7 @@ def numeric(task: Task, answer: str, tolerance: float = 0.0, relative: float = 0
     return right_if("numeric", is_right, f"{given.why}: {'right' if is_right else 'wrong'}")
 
 
-def format_matches(task: Task, answer: str, pattern: str) -> Score:  # noqa: ARG001 - every check takes the task
+def format_matches(task: Task, answer: str, pattern: str) -> Score:
     """1 where the whole answer, space around it aside, matches the regular expression; says nothing of its truth."""
     fits = re.fullmatch(pattern, answer.strip(), flags=re.DOTALL) is not None
     return right_if("format", fits, f"the answer {'fits' if fits else 'does not fit'} {pattern!r}")

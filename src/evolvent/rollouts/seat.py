@@ -32,7 +32,7 @@ class Budgets:
     episode_tokens: int
 
 
-class BudgetSpent(Exception):  # noqa: N818  # an ending, not an error
+class BudgetSpent(Exception):  # an ending, not an error
     """Ends an episode from inside a workflow; the reason is one of turn, context, episode."""
 
 

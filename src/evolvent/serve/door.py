@@ -19,7 +19,7 @@ from evolvent.serve.app import Renderer, make_app
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def serve(  # noqa: PLR0913  # six, each one a fact of the door
+def serve(  # six, each one a fact of the door
     policy: Policy,
     renderer: Renderer | None,
     *,

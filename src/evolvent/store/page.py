@@ -159,7 +159,7 @@ def _whiskers(reports: Sequence[Report]) -> list[Whisker]:
         kind, side = _side(report.name)
         shares = {name: e for name, e in report.metrics.items() if 0 <= e.low <= e.high <= 1}
         if kind:  # a control or another way of sampling: its accuracy alone
-            first = next((n for n in (kind, "sampled", "accuracy", "greedy") if n in shares), None)
+            first = next((n for n in (kind.replace("-", "_"), "sampled", "accuracy", "greedy") if n in shares), None)
             shares = {kind: shares[first]} if first else {}
         for name, e in shares.items():
             row = name.replace("_", " ").replace("-", " ")

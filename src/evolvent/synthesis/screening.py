@@ -30,7 +30,7 @@ class Screened:
         return sum(len(ids) for ids in self.dropped.values())
 
 
-def screen(  # noqa: PLR0913 - five of them are keywords with an honest default
+def screen(
     tasks: Iterable[Task],
     *,
     known: Iterable[Task] = (),

@@ -51,11 +51,11 @@ class Dataset:
         """One family, named after the file."""
         return (Path(self.path).stem,)
 
-    def levels(self, family: str) -> tuple[int, ...]:  # noqa: ARG002 - a file is one family
+    def levels(self, family: str) -> tuple[int, ...]:
         """The levels that stand in the file, lowest first."""
         return tuple(sorted({level for level, _ in self.cells()}))
 
-    def num_tasks(self, family: str, level: int, split: str) -> int | None:  # noqa: ARG002
+    def num_tasks(self, family: str, level: int, split: str) -> int | None:
         """How many rows a cell holds."""
         return len(self.cells().get((level, split), ()))
 
@@ -140,7 +140,7 @@ def default_judge(path: str, when: tuple[int, int]) -> str:
 
 
 @functools.lru_cache(maxsize=4)
-def read_file(path: str, when: tuple[int, int]) -> tuple[Row, ...]:  # noqa: ARG001 - the stamp is the cache's key
+def read_file(path: str, when: tuple[int, int]) -> tuple[Row, ...]:
     """All rows of a file, each checked."""
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:

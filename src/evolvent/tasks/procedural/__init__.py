@@ -57,7 +57,7 @@ class Procedural:
             )
         return kept
 
-    def num_tasks(self, family: str, level: int, split: str) -> int | None:  # noqa: ARG002
+    def num_tasks(self, family: str, level: int, split: str) -> int | None:
         """None: a generator never runs dry (a small cell repeats itself)."""
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import string
 
@@ -19,7 +20,7 @@ def make(rng: random.Random, level: int) -> Draft:
     names = rng.sample(string.ascii_lowercase, num_lines + 1)
     value = rng.randint(10, 99)
     values, calls, lines = [value], [], [f"{names[0]}={value}"]
-    for before, name in zip(names, names[1:], strict=False):
+    for before, name in itertools.pairwise(names):
         sign = rng.choice("+-*" if abs(value) < MAX_VALUE else "+-")
         operand = rng.randint(2, MAX_FACTOR if sign == "*" else 99)
         calls.append(Message("assistant", (ToolCall("calc", {"expression": f"{value}{sign}{operand}"}),)))
