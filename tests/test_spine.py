@@ -6,10 +6,31 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / "src" / "evolvent"
 
-SPINE = (
-    "errors records seeds store models policies tasks envs rollouts rewards credit training evals synthesis curriculum "
-    "plans loop effects hive serve dashboard cli recipes"
-).split()
+SPINE = [
+    "errors",
+    "records",
+    "seeds",
+    "store",
+    "models",
+    "policies",
+    "tasks",
+    "envs",
+    "rollouts",
+    "rewards",
+    "credit",
+    "training",
+    "evals",
+    "synthesis",
+    "curriculum",
+    "plans",
+    "loop",
+    "effects",
+    "hive",
+    "serve",
+    "dashboard",
+    "cli",
+    "recipes",
+]
 
 # a variation of a recipe is `replace(other.build(), ...)`: the control of the main job is made of the main job
 VARIATIONS = {("recipes.sft", "recipes.circle")}
@@ -21,7 +42,7 @@ def module_name(path):
 
 
 def imports_of(tree, path):
-    """Every evolvent module that a file names in an import, wherever it stands: at the top, in a function, for types."""
+    """Every evolvent module that a file names in an import: at the top, in a function, or for types."""
     package = ("evolvent", *path.relative_to(HOME).parent.parts)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -82,8 +103,7 @@ def test_no_cycle_of_eager_imports_runs_within_a_stage():
             # a package is entered before its module: that it imports its own files is no cycle
             if found in modules and not module_name(path).startswith(found + "."):
                 needs.get(module_name(path), set()).add(found)
-    for module in needs:
-        needs[module].discard(module)
+    needs = {module: others - {module} for module, others in needs.items()}
     while free := [m for m, others in needs.items() if not others & needs.keys()]:
         for m in free:
             del needs[m]

@@ -27,8 +27,12 @@ def main(command: Command) -> dict[str, Any]:
     screen = Screen(as_json=command.json)
     if command.resume:
         if command.words or command.fields or command.seed is not None:
-            raise BadInput("a resumed run keeps its plan", where="--resume", got=" ".join([*command.words, *command.fields]),
-                           cure="leave the other words out, or start a new run")  # fmt: skip
+            raise BadInput(
+                "a resumed run keeps its plan",
+                where="--resume",
+                got=" ".join([*command.words, *command.fields]),
+                cure="leave the other words out, or start a new run",
+            )
         run = Run.reopen(Path(command.resume))
         plan = from_json(run.plan_json)
     else:
@@ -97,8 +101,13 @@ def prepare(plan: Improve) -> dict[str, Any]:
         )
     for name in plan.trained:
         if not hasattr(policies[name], "logprobs"):
-            raise BadInput("this model cannot be trained", where=f"model of {name!r}", got=type(policies[name]).__name__,
-                           wanted="local weights", cure="`evolvent eval` measures an endpoint")  # fmt: skip
+            raise BadInput(
+                "this model cannot be trained",
+                where=f"model of {name!r}",
+                got=type(policies[name]).__name__,
+                wanted="local weights",
+                cure="`evolvent eval` measures an endpoint",
+            )
     return policies
 
 

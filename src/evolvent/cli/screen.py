@@ -40,8 +40,8 @@ class Screen:
         practice, cold = derived["practice"], derived.get("cold_start")
         rows = [
             ("recipe", f"{plan.recipe}, seed {plan.seed}, source {_words(plan.source)}"),
-            ("model", f"{_words(plan.model)}, {derived['weights']:,} weights, {plan.dtype}, device {derived['device']}, "
-                      f"{plan.num_threads} threads, {derived['engine']} engine"),
+            ("model", f"{_words(plan.model)}, {derived['weights']:,} weights, {plan.dtype}, device {derived['device']}"
+                      f", {plan.num_threads} threads, {derived['engine']} engine"),
         ]  # fmt: skip
         if cold:
             rows.append(("cold start", f"{cold['steps']} steps x {cold['rows_per_step']} demonstrations"))
@@ -71,8 +71,8 @@ class Screen:
         )
 
         self._bar = Progress(
-            TextColumn("[bold]{task.description:<11}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(),
-            TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+            TextColumn("[bold]{task.description:<11}"), BarColumn(bar_width=24), MofNCompleteColumn(),
+            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
             console=self.console, disable=not self.console.is_terminal,
         )  # fmt: skip
         self._task = self._bar.add_task("start", total=plan.num_cold + plan.num_steps, note="")
