@@ -23,6 +23,7 @@ SPINE = [
     "synthesis",
     "curriculum",
     "plans",
+    "live",
     "loop",
     "effects",
     "hive",

@@ -479,23 +479,24 @@ def decode(value: Any) -> Any:
     if "is" not in value:
         return {k: decode(v) for k, v in value.items()}
     kind, rest = value["is"], {k: v for k, v in value.items() if k != "is"}
+    if not isinstance(kind, str):
+        raise BadInput('"is" names no class', got=repr(kind)[:80], wanted="an import path such as package.module:name")
     if kind in _PLAIN:
         try:
             return _PLAIN[kind](rest["value"])
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             if isinstance(error, BadInput):
                 raise
-            raise BadInput(f"not a {kind}", got=str(rest)[:80], wanted='{"is": "%s", "value": ...}' % kind) from error
-    if not isinstance(kind, str):
-        raise BadInput('"is" names no class', got=repr(kind)[:80], wanted="an import path such as package.module:name")
+            wanted = f'{{"is": "{kind}", "value": ...}}'
+            raise BadInput(f"not a {kind}", where=kind, got=str(rest)[:80], wanted=wanted) from error
     return _rebuild(kind, {k: decode(v) for k, v in rest.items()})
 
 
-_PLAIN: dict[Any, Callable[[Any], Any]] = {
+_PLAIN: dict[str, Callable[[Any], Any]] = {
     "float": float,
     "bytes": functools.partial(base64.b64decode, validate=True),
     "dict": lambda value: {k: decode(v) for k, v in value.items()},
-    "function": lambda value: locate(value),
+    "function": locate,
 }
 
 

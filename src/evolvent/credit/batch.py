@@ -71,7 +71,7 @@ def assign(episodes: Sequence[Episode], policy: str, advantage: Advantage) -> Ba
     Groups without signal (all credit zero) and traces that cannot be trained on make no rows, and are counted.
     """
     traces = [t for e in episodes for t in e.traces if t.policy == policy]
-    attempts = Counter((t.task_id, t.seat) for t in traces)
+    attempts: Counter[tuple[str | int, ...]] = Counter((t.task_id, t.seat) for t in traces)
     rows: list[Row] = []
     credits: dict[tuple[str, str], float] = {}
     dead = 0

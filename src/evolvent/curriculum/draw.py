@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import random
+from collections.abc import Collection, Iterator
 
-from evolvent.curriculum.frontier import LiveFrontier, LiveUniform
-from evolvent.errors import GateFailed
+from evolvent.curriculum.frontier import CellKey, LiveFrontier, LiveUniform
+from evolvent.errors import BadInput, GateFailed
 from evolvent.records import Task
 from evolvent.seeds import stream
 from evolvent.tasks.source import Source
 
-NUM_TRIES = 20  # redraws of a problem that is in the step already, before the cell is taken as exhausted
+NUM_TRIES = 20  # redraws of a problem that is in the step already, before a cell is searched from one end to the other
 INDEX_SPACE = 1 << 40
 
 
 def draw_tasks(
     curriculum: LiveFrontier | LiveUniform, source: Source, *, num: int, seed: int, step: int, held_out: Collection[str]
 ) -> list[Task]:
-    """`num` distinct training tasks (fewer where the cells hold fewer); item i depends on (seed, step, i) alone."""
+    """`num` distinct training tasks, fewer only where the drawn cells hold fewer; a function of (seed, step)."""
     cells = curriculum.draw(num, stream(seed, "cells", step))
     drawn: dict[str, Task] = {}
-    for i, (family, level) in enumerate(cells):
-        limit = source.num_tasks(family, level, "train") or INDEX_SPACE
-        rng = stream(seed, "task", step, i)
-        for _ in range(NUM_TRIES):
-            task = source.task(family, level, rng.randrange(limit), "train")
+    spent: set[CellKey] = set()
+    for i, cell in enumerate(cells):
+        if cell in spent:
+            continue
+        for index in _indices(source.num_tasks(*cell, "train"), stream(seed, "task", step, i)):
+            task = source.task(*cell, index, "train")
             if task.question not in drawn:
                 drawn[task.question] = task
                 break
+        else:
+            spent.add(cell)
+    if num and not drawn:
+        raise BadInput(
+            "the source holds no training task", got=sorted(set(cells)), wanted="at least one in these cells"
+        )
     check_disjoint(drawn, held_out)
     return list(drawn.values())
+
+
+def _indices(limit: int | None, rng: random.Random) -> Iterator[int]:
+    """Where to look for a task: at random, then, in a cell that ends, everywhere from a random place on."""
+    if limit != 0:
+        yield from (rng.randrange(limit or INDEX_SPACE) for _ in range(NUM_TRIES))
+    if limit:
+        start = rng.randrange(limit)
+        yield from ((start + i) % limit for i in range(limit))
 
 
 def check_disjoint(questions: Collection[str], held_out: Collection[str]) -> None:

@@ -32,6 +32,21 @@ class Frontier:
     memory: float = 0.7
     dead_after: int = 40
 
+    def __post_init__(self) -> None:
+        wanted = {
+            "start_levels": (self.start_levels >= 1, ">= 1"),
+            "raise_above": (self.lower_below < self.raise_above <= 1, "above lower_below, at most 1"),
+            "lower_below": (self.lower_below >= 0, ">= 0"),
+            "patience": (self.patience >= 1, ">= 1"),
+            "lower_patience": (self.lower_patience >= 1, ">= 1"),
+            "eps": (self.eps > 0, "> 0, so that a cell at 0 or 1 is still drawn now and then"),
+            "memory": (0 <= self.memory < 1, "in [0, 1)"),
+            "dead_after": (self.dead_after >= 1, ">= 1"),
+        }
+        for name, (holds, least) in wanted.items():
+            if not holds:
+                raise BadInput("not a frontier", where=f"curriculum.{name}", got=getattr(self, name), wanted=least)
+
     def begin(self, source: Source) -> LiveFrontier:
         """The frontier at work on a source."""
         return LiveFrontier(self, source)
@@ -106,7 +121,9 @@ class LiveFrontier:
             self.events.append(f"lowered {family} to {levels[top - 1]}")
 
     def adapt(self, report: Report) -> None:
-        """Take held-out accuracy where a cell has not been practised yet."""
+        """Take held-out accuracy where a cell has not been practised yet; only what was sampled as in practice."""
+        if "sampled" not in report.metrics:  # greedy, forced, best of k: other ways to act
+            return
         for cell in report.cells:
             state = self._cell((cell.family, cell.level))
             if cell.scores and not state.num_seen:
@@ -123,9 +140,16 @@ class LiveFrontier:
 
     def restore(self, kept: Mapping[str, Any]) -> None:
         """The inverse of `state`."""
-        if set(kept["top"]) != set(self._levels):
-            raise BadInput("the kept curriculum is of other families", got=list(kept["top"]), wanted=list(self._levels))
-        self._top = dict(kept["top"])
+        top = kept.get("top", {})
+        if set(top) != set(self._levels) or any(not 0 <= n < len(self._levels[f]) for f, n in top.items()):
+            raise BadInput(
+                "the kept curriculum is of another source",
+                where="curriculum",
+                got=dict(top),
+                wanted={family: f"below {len(levels)}" for family, levels in self._levels.items()},
+                cure="resume with the plan that wrote it",
+            )
+        self._top = dict(top)
         self._cells = {}
         for name, values in kept["cells"].items():
             family, _, level = name.rpartition(":")

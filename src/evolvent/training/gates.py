@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evolvent.errors import GateFailed
-from evolvent.records import Episode
+from evolvent.records import Episode, Message, ToolCall, Turn
 
 
 def check_gap(gap: float, bound: float, policy: Any) -> None:
@@ -58,8 +59,10 @@ def check_masks(episodes: Sequence[Episode]) -> None:
             for turn in trace.turns:
                 spoken = turn.message.role == "assistant"
                 whole = len(turn.mask) == len(turn.tokens) and all(m == spoken for m in turn.mask)
-                known = len(turn.sampled_logprobs) in (0, sum(turn.mask))
-                if not whole or not known:
+                # what is trained on as sampled must say so for every token: without them check_gap sees nothing
+                least = sum(turn.mask) if turn.sampling is not None and trace.trainable else 0
+                counts = {len(turn.sampled_logprobs), len(turn.model_logprobs)}
+                if not whole or not counts <= {least, sum(turn.mask)}:
                     raise GateFailed(
                         "the mask of a turn is not what its policy wrote",
                         where=turn.turn_id,
@@ -70,7 +73,7 @@ def check_masks(episodes: Sequence[Episode]) -> None:
 
 
 def check_round_trip(episodes: Sequence[Episode], policies: Any) -> None:
-    """Stop where the words of a turn are not those of its token ids."""
+    """Stop where the words or the calls of a turn are not those of its token ids."""
     for episode in episodes:
         for trace in episode.traces:
             renderer = getattr(policies.get(trace.policy), "renderer", None)
@@ -79,14 +82,37 @@ def check_round_trip(episodes: Sequence[Episode], policies: Any) -> None:
             for turn in trace.turns:
                 if turn.message.role == "assistant" and turn.tokens:
                     read = renderer.parse(turn.tokens, ())
-                    if read.text.strip() != turn.message.text.strip() and not turn.message.calls and not read.calls:
+                    if not _says(turn, read):
                         raise GateFailed(
                             "the words of a turn are not those of its token ids",
                             where=turn.turn_id,
-                            got=turn.message.text[:80],
-                            wanted=read.text[:80],
+                            got=_shown(turn.message),
+                            wanted=_shown(read),
                             cure="the message was changed after sampling",
                         )
+
+
+def _says(turn: Turn, read: Message) -> bool:
+    said = turn.message
+    # a template may put marks of its own (empty thoughts) around words that were recited
+    words = said.text.strip() in read.text if turn.sampling is None else said.text.strip() == read.text.strip()
+    return words and len(said.calls) == len(read.calls) and all(map(_same_call, said.calls, read.calls))
+
+
+def _same_call(said: ToolCall, read: ToolCall) -> bool:
+    if said.raw or said.arguments is None:
+        return said.raw == read.raw
+    if read.arguments is None:  # written in the short form that is read with the tool's schema
+        return all(str(value) in read.raw for value in said.arguments.values())
+    return said.name == read.name and _plain(said.arguments) == _plain(read.arguments)
+
+
+def _plain(arguments: Mapping[str, Any]) -> str:
+    return json.dumps(dict(arguments), sort_keys=True)  # tuples and lists are one in JSON
+
+
+def _shown(message: Message) -> str:
+    return " ".join([message.text[:80], *(f"[{c.name} {c.raw or c.arguments}]"[:80] for c in message.calls)]).strip()
 
 
 def check_faults(num_faults: int, num_episodes: int, bound: float) -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from evolvent.errors import BadInput
+
 Ratio = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 Gain = Callable[[Tensor, Tensor], Tensor]
 Reduce = Callable[[Tensor, int, "Totals"], Tensor]
@@ -25,7 +27,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What a loss sees of the policy's tokens, flat: new, old, reference and sampler log-probabilities, credit, row."""
+    """What a loss sees of the policy's tokens, flat: new, old and reference log-probabilities, credit, row."""
 
     logprob_N: Tensor
     old_N: Tensor
@@ -58,9 +60,23 @@ def token_mean(row_N: Tensor, num_rows: int, totals: Totals) -> Tensor:
 
 
 def sequence_mean(row_N: Tensor, num_rows: int, totals: Totals) -> Tensor:
-    """Every trace weighs the same, its tokens share that weight (GRPO, arXiv:2402.03300, equation 3)."""
+    """Every row (one context of a trace) weighs the same, its tokens share that (GRPO, arXiv:2402.03300, eq. 3)."""
     length_S = torch.bincount(row_N, minlength=num_rows).clamp(min=1)
     return 1 / (length_S[row_N].float() * max(totals.num_rows, 1))
+
+
+def divergence(tokens: Tokens) -> Tensor:
+    """KL(policy, reference) of each token by Schulman's k3 estimator, exp(d) - d - 1 with d = log ref - log pi."""
+    if tokens.reference_N is None:
+        raise BadInput(
+            "a KL term needs a reference policy",
+            where="loss.kl",
+            got="no reference log-probabilities",
+            wanted="a frozen copy of the policy, given to update(reference=...)",
+            cure="loss.kl=0, or give the reference",
+        )
+    gap_N = tokens.reference_N - tokens.logprob_N
+    return torch.expm1(gap_N) - gap_N
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +93,8 @@ class PolicyLoss:
         weight_N = self.reduce(tokens.row_N, tokens.num_rows, totals)
         ratio_N = self.ratio(tokens.logprob_N, tokens.old_N, tokens.row_N, tokens.num_rows)
         loss_N = -self.gain(ratio_N, tokens.credit_N)
-        if self.kl and tokens.reference_N is not None:
-            gap_N = tokens.reference_N - tokens.logprob_N
-            loss_N = loss_N + self.kl * (gap_N.exp() - gap_N - 1)
+        if self.kl:
+            loss_N = loss_N + self.kl * divergence(tokens)
         return (weight_N * loss_N).sum()
 
     def clip_share(self, ratio_N: Tensor, credit_N: Tensor) -> float:
@@ -92,7 +107,7 @@ class PolicyLoss:
 
 @dataclass(frozen=True, slots=True)
 class Likelihood:
-    """-sum(weight * credit * log pi): supervised learning, each trace weighted by its credit."""
+    """-sum(weight * credit * log pi) + kl * KL(policy, reference): supervised learning, traces weighted by credit."""
 
     reduce: Reduce
     kl: float = 0.0
@@ -100,7 +115,10 @@ class Likelihood:
     def __call__(self, tokens: Tokens, totals: Totals) -> Tensor:
         """The loss as one number."""
         weight_N = self.reduce(tokens.row_N, tokens.num_rows, totals)
-        return -(weight_N * tokens.credit_N * tokens.logprob_N).sum()
+        loss_N = -tokens.credit_N * tokens.logprob_N
+        if self.kl:
+            loss_N = loss_N + self.kl * divergence(tokens)
+        return (weight_N * loss_N).sum()
 
     def clip_share(self, ratio_N: Tensor, credit_N: Tensor) -> float:
         """Nothing is clipped."""

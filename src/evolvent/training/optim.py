@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evolvent.errors import BadInput
+
 Named = Sequence[tuple[str, torch.nn.Parameter]]
 KEPT_IN_TABLES = ("embed", "lm_head", "wte", "wpe")  # matrices that are looked up rather than multiplied
 
@@ -63,8 +65,13 @@ class Muon:
         """The optimizer at work on these weights."""
         inside = [p for n, p in named if p.ndim == 2 and not any(t in n for t in KEPT_IN_TABLES)]
         others = [p for _, p in named if all(p is not q for q in inside)]
-        muon = torch.optim.Muon(inside, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
-        return LiveOptimizer(named, [muon, _adamw(self.rest, others)], self.rest.schedule, self.rest.max_grad_norm)
+        inner: list[Any] = []
+        if inside:
+            decay = self.weight_decay
+            inner.append(torch.optim.Muon(inside, lr=self.lr, momentum=self.momentum, weight_decay=decay))
+        if others:  # an adapter has matrices only
+            inner.append(_adamw(self.rest, others))
+        return LiveOptimizer(named, inner, self.rest.schedule, self.rest.max_grad_norm)
 
 
 def _adamw(plan: AdamW, parameters: list[torch.nn.Parameter]) -> torch.optim.AdamW:
@@ -81,9 +88,12 @@ class LiveOptimizer:
         self.num_updates = 0
         self._peaks = [group["lr"] for optimizer in inner for group in optimizer.param_groups]
 
-    def apply(self) -> tuple[float, float]:
-        """Clip, step, clear; returns (gradient norm before clipping, learning rate of the first group)."""
-        norm = float(torch.nn.utils.clip_grad_norm_([p for _, p in self.named], self.max_grad_norm))
+    def clip(self) -> float:
+        """Scale the gradient down to `max_grad_norm`; returns its norm before that, and leaves the weights alone."""
+        return float(torch.nn.utils.clip_grad_norm_([p for _, p in self.named], self.max_grad_norm))
+
+    def step(self) -> float:
+        """Change the weights, then forget the gradient; returns the learning rate of the first group."""
         groups = [group for optimizer in self.inner for group in optimizer.param_groups]
         for group, peak in zip(groups, self._peaks, strict=True):
             group["lr"] = peak * self.schedule(self.num_updates)
@@ -91,7 +101,7 @@ class LiveOptimizer:
             optimizer.step()
         self.clear()
         self.num_updates += 1
-        return norm, groups[0]["lr"]
+        return float(groups[0]["lr"])
 
     def clear(self) -> None:
         """Forget gradients, keep everything else."""
@@ -109,12 +119,31 @@ class LiveOptimizer:
 
     def restore(self, kept: Mapping[str, Tensor]) -> None:
         """The inverse of `state`."""
+        remembered: dict[str, dict[str, Tensor]] = {}
+        for key, value in kept.items():
+            name, _, what = key.rpartition("/")
+            if name:
+                remembered.setdefault(name, {})[what] = value
+        self._check(remembered)
         self.num_updates = int(kept["num_updates"])
         for optimizer in self.inner:
             owned = {p for group in optimizer.param_groups for p in group["params"]}
             for name, parameter in self.named:
-                mine = {k.rpartition("/")[2]: v for k, v in kept.items() if k.rpartition("/")[0] == name}
-                if mine and parameter in owned:
+                if name in remembered and parameter in owned:
+                    # fused steps are counted on the device of the weights
                     optimizer.state[parameter] = {
-                        k: v.clone() if k == "step" else v.clone().to(parameter.device) for k, v in mine.items()
+                        k: v.detach().clone().to(parameter.device) for k, v in remembered[name].items()
                     }
+
+    def _check(self, remembered: Mapping[str, Mapping[str, Tensor]]) -> None:
+        shapes = {name: parameter.shape for name, parameter in self.named}
+        for name, mine in remembered.items():
+            for what, value in mine.items():
+                if value.ndim and value.shape != shapes.get(name):
+                    raise BadInput(
+                        "the kept optimizer is of another model",
+                        where=f"{name}/{what}",
+                        got=tuple(value.shape),
+                        wanted=tuple(shapes[name]) if name in shapes else f"one of {len(shapes)} other weights",
+                        cure="resume with the plan that wrote it",
+                    )

@@ -26,9 +26,9 @@ class Micro:
     token_BT: Tensor
     mask_BT: Tensor
     sampler_N: Tensor
+    known_N: Tensor
     credit_N: Tensor
     row_N: Tensor
-    is_sampled: bool
 
     @classmethod
     def of(cls, rows: Sequence[Row], pad_id: int, device: Any) -> Micro:
@@ -41,15 +41,16 @@ class Micro:
             mask_BT[i, : len(r.tokens)] = r.mask
         mask_BT[:, 0] = False  # nothing comes before the first token, so nothing predicts it
         sampler = np.concatenate([r.sampler_logprobs[1:][r.mask[1:]] for r in rows])
+        known = np.concatenate([r.known[1:][r.mask[1:]] for r in rows])
         credit = np.concatenate([r.credit[1:][r.mask[1:]] for r in rows])
-        row = np.concatenate([np.full(int(r.mask[1:].sum()), i) for i, r in enumerate(rows)])
+        row = np.concatenate([np.full(r.num_targets, i) for i, r in enumerate(rows)])
         return cls(
             torch.from_numpy(token_BT).to(device),
             torch.from_numpy(mask_BT).to(device),
             torch.from_numpy(sampler).float().to(device),
+            torch.from_numpy(known).to(device),
             torch.from_numpy(credit).to(device),
             torch.from_numpy(row).to(device),
-            all(r.is_sampled for r in rows),
         )
 
 
@@ -67,9 +68,10 @@ def update(
     if not batch.rows:
         return {"num_rows": 0, "num_tokens": 0}
     packs = pack(batch.rows, micro_tokens)
-    totals = Totals(sum(r.num_written for r in batch.rows), len(batch.rows))
+    totals = Totals(sum(r.num_targets for r in batch.rows), len(batch.rows))
     device = policy.parameters()[0].device
     sums = _Sums()
+    optimizer.clear()  # an update that a gate stopped leaves its gradients behind
     for rows in packs:
         micro = Micro.of(rows, policy.pad_id, device)
         logprob_N, entropy_N = policy.logprobs(micro.token_BT, micro.mask_BT)
@@ -81,8 +83,9 @@ def update(
         sums.add(micro, logprob_N.detach(), entropy_N, float(value.detach()))
     check_gap(sums.gap, max_logprob_gap, policy)
     check_finite(sums.loss, policy)
-    norm, rate = optimizer.apply()
+    norm = optimizer.clip()
     check_finite(norm, policy)
+    rate = optimizer.step()
     policy.updated()
     return {
         "loss": sums.loss,
@@ -91,7 +94,7 @@ def update(
         "num_rows": len(batch.rows),
         "num_tokens": totals.num_tokens,
         "entropy": sums.entropy / totals.num_tokens,
-        "kl_sampler_trainer": sums.kl / totals.num_tokens,
+        "kl_sampler_trainer": sums.kl / max(sums.num_known, 1),
         "max_logprob_gap": sums.gap,
         "padding_share": padding_share(packs),
     }
@@ -102,11 +105,13 @@ class _Sums:
 
     def __init__(self) -> None:
         self.loss = self.entropy = self.kl = self.gap = 0.0
+        self.num_known = 0
 
     def add(self, micro: Micro, logprob_N: Tensor, entropy_N: Tensor, loss: float) -> None:
         self.loss += loss
         self.entropy += float(entropy_N.sum())
-        if micro.is_sampled:
-            gap_N = micro.sampler_N - logprob_N
+        gap_N = (micro.sampler_N - logprob_N)[micro.known_N]
+        if len(gap_N):
+            self.num_known += len(gap_N)
             self.kl += float(gap_N.sum())
-            self.gap = max(self.gap, float(gap_N.abs().max()))
+            self.gap = float(np.maximum(self.gap, float(gap_N.abs().max())))  # unlike max(), it keeps a NaN

@@ -1,0 +1,206 @@
+"""A plan at work: its policies, optimizers and curricula, and the run directory that they write to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from evolvent import tasks
+from evolvent.credit.batch import Batch, assign
+from evolvent.curriculum.draw import draw_tasks
+from evolvent.evals.describe import describe
+from evolvent.evals.measure import VIEWS_AFTER, View, hold_out, measure, sample_evenly, views_before
+from evolvent.plans import Improve, Phase, part
+from evolvent.policies.policy import Policy
+from evolvent.records import Episode, Sampling
+from evolvent.rewards import judge_episodes, lift, training_scores
+from evolvent.rollouts.play import Attempt, Stage, play
+from evolvent.seeds import derive, stream
+from evolvent.store import Run
+from evolvent.store.sinks import open_sinks
+from evolvent.training import gates
+from evolvent.training.state import load_state, save_state
+from evolvent.training.update import update
+
+NUM_KEPT = 64  # episodes kept of each measurement, spread over its cells
+
+Watch = Callable[[Mapping[str, Any]], None]
+
+
+class Live:
+    """A plan at work: its policies, optimizers and curricula, and the run directory that they write to."""
+
+    def __init__(self, plan: Improve, policies: Mapping[str, Policy], run: Run, watch: Watch) -> None:
+        self.plan, self.policies, self.run, self.watch = plan, policies, run, watch
+        self.judge = lift(plan.reward)
+        self.source = tasks.source(plan.source, plan.seed) if isinstance(plan.source, str) else plan.source
+        self.held_out = hold_out(plan.suite, self.source)
+        self.questions = {task.question for cell in self.held_out.values() for task in cell}
+        self.last, self.num_tokens = 0, 0
+        self.sinks = open_sinks(run, plan.sinks)
+        self.resume()
+
+    def resume(self) -> None:
+        """Begin, or go on behind the last checkpoint: everything after it is written again, byte for byte."""
+        kept = self.run.last_checkpoint()
+        self.last = kept[0] if kept else 0
+        self.run.rewind(self.last if kept else -1)
+        self.begin(self.phase(max(self.last, 1)))
+        if kept:
+            memory = load_state(kept[1], self.trained(), self.optimizers, self.references)
+            self.curriculum.restore(memory["curriculum"])
+            self.num_tokens = memory["num_tokens"]
+        if not self.plan.num_cold and not kept:
+            self.measure(0)
+            self.keep(0)
+
+    def begin(self, phase: Phase) -> None:
+        """Bring the remembering parts of a phase to life."""
+        self.curriculum = phase.curriculum.begin(self.source)
+        self.optimizers = {n: part(phase.optimizer, n).begin(p.named_parameters()) for n, p in self.trained().items()}
+        self.references = {n: p.copy() for n, p in self.trained().items() if getattr(part(phase.loss, n), "kl", 0)}
+        self.num_tokens = 0
+
+    def steps(self) -> Iterator[int]:
+        """The steps that are left; a new phase begins with fresh parts."""
+        while not self.is_over(self.last):
+            if self.last == self.plan.num_cold:
+                self.begin(self.plan.practice)
+            self.last += 1
+            yield self.last
+
+    def phase(self, step: int) -> Phase:
+        """The phase that a step belongs to."""
+        cold = self.plan.cold_start
+        return cold if cold is not None and step <= cold.num_steps else self.plan.practice
+
+    def in_practice(self, step: int) -> int:
+        """How many steps of practice are done, or -1 during the cold start."""
+        return step - self.plan.num_cold if step > self.plan.num_cold else -1
+
+    def is_over(self, step: int) -> bool:
+        """Whether the run ends with this step: its steps are done, or its tokens are spent."""
+        spent = self.plan.max_tokens is not None and self.num_tokens >= self.plan.max_tokens
+        return step >= self.plan.num_cold + self.plan.num_steps or (self.in_practice(step) > 0 and spent)
+
+    def trained(self) -> dict[str, Any]:
+        """The policies that learn."""
+        return {name: self.policies[name] for name in self.plan.trained}
+
+    def stage(self, purpose: str, step: int, **changes: Any) -> Stage:
+        """How episodes are played for a purpose; each purpose and step has random streams of its own."""
+        plan = self.plan
+        how = Sampling(plan.budgets.turn_tokens, plan.temperature, seed=derive(plan.seed, purpose, step) >> 1)
+        made = {"workflow": plan.workflow, "how": how, **changes}
+        return Stage(world=plan.world, policies=self.policies, seats=plan.seats, budgets=plan.budgets, **made)
+
+    def play(self, step: int, phase: Phase) -> list[Episode]:
+        """Draw tasks and play a group of attempts at each."""
+        with self.clock(step, "play_s"):
+            drawn = draw_tasks(
+                self.curriculum,
+                self.source,
+                num=phase.tasks_per_step,
+                seed=self.plan.seed,
+                step=step,
+                held_out=self.questions,
+            )
+            attempts = [Attempt(task, sample) for task in drawn for sample in range(phase.group_size)]
+            return play(attempts, self.stage("play", step, workflow=phase.workflow))
+
+    def score(self, step: int, episodes: list[Episode]) -> list[Episode]:
+        """Judge every episode; the gates look at all of them before any is trained on."""
+        with self.clock(step, "judge_s"):
+            scored = judge_episodes(self.judge, episodes)
+        gates.check_masks(scored)
+        gates.check_versions(scored, self.policies)
+        gates.check_round_trip(scored, self.policies)
+        broken = sum(not e.outcome.carries_reward for e in scored)
+        gates.check_faults(broken, len(scored), self.plan.gates.max_fault_share)
+        return scored
+
+    def assign(self, step: int, scored: list[Episode], phase: Phase, name: str) -> Batch:
+        """Scores to credit, as far as training may see them."""
+        seen = training_scores(self.judge, scored, stream(self.plan.seed, "training scores", step))
+        return assign(seen, name, part(phase.advantage, name))
+
+    def update(self, phase: Phase, name: str, batch: Batch) -> dict[str, float]:
+        """Credit to weights."""
+        with self.clock(self.last, "update_s"):
+            return update(
+                self.policies[name],
+                self.optimizers[name],
+                batch,
+                part(phase.loss, name),
+                micro_tokens=self.plan.micro_tokens,
+                max_logprob_gap=self.plan.max_logprob_gap,
+                reference=self.references.get(name),
+            )
+
+    def observe(
+        self,
+        step: int,
+        phase: Phase,
+        scored: list[Episode],
+        batches: Mapping[str, Batch],
+        numbers: Mapping[str, Mapping[str, float]],
+    ) -> None:
+        """Write the step down, and let the curriculum see the true scores."""
+        told = describe(scored, batches, numbers)
+        self.curriculum.observe(told.scores)
+        self.num_tokens += told.num_written
+        line = {
+            "phase": "cold start" if self.in_practice(step) < 0 else "practice",
+            **told.numbers,
+            "events": "; ".join(self.curriculum.events),
+        }
+        self.curriculum.events.clear()
+        self.run.log(step, line)
+        self.sinks.log(step, line)
+        if step % self.plan.keep_episodes_every == 0 or self.is_over(step) or step == self.plan.num_cold:
+            self.run.keep_episodes(step, scored, credit=told.credit)
+        self.watch({"step": step, "num_steps": self.plan.num_cold + self.plan.num_steps, **line})
+
+    def is_due(self, step: int) -> bool:
+        """Whether this step ends with a measurement: at both ends of practice, and every `eval_every` steps of it."""
+        at_an_end = step == self.plan.num_cold or self.is_over(step)
+        return at_an_end or (self.in_practice(step) > 0 and self.in_practice(step) % self.plan.eval_every == 0)
+
+    def measure(self, step: int) -> None:
+        """Measure on held-out tasks: in full at both ends of practice, on a few tasks in between."""
+        plan, is_before, is_after = self.plan, step == self.plan.num_cold, self.is_over(step)
+        views = views_before(plan.group_size) if is_before else VIEWS_AFTER if is_after else (View("heldout"),)
+        few = plan.suite.num_tasks_during
+        held_out = self.held_out if is_before or is_after else {c: t[:few] for c, t in self.held_out.items()}
+        for view in views:
+            self.watch({"step": step, "measuring": view.name})
+            with self.clock(step, "measure_s"):
+                how = Sampling(plan.budgets.turn_tokens, view.temperature, seed=derive(plan.seed, "measure") >> 1)
+                stage = self.stage("measure", step, how=how, forces_call=view.given_call)
+                report, episodes = measure(held_out, stage, self.judge, step=step, view=view)
+            self.run.keep_report(report)
+            self.run.log(step, {f"{view.name}/{k}": e.value for k, e in report.metrics.items()})
+            if not view.name.startswith("best"):
+                self.run.keep_episodes(step, sample_evenly(episodes, NUM_KEPT), name=view.name)
+            self.curriculum.adapt(report)
+            self.watch({"step": step, "report": report})
+
+    def keep(self, step: int) -> None:
+        """Write a checkpoint where one is due; always the last thing of a step."""
+        due = step % self.plan.checkpoint_every == 0 or step == self.plan.num_cold or self.is_over(step)
+        if due:
+            memory = {"curriculum": self.curriculum.state(), "num_tokens": self.num_tokens}
+            with self.clock(step, "checkpoint_s"):
+                self.run.keep_checkpoint(
+                    step, lambda f: save_state(f, self.trained(), self.optimizers, self.references, memory)
+                )
+            self.run.prune(self.plan.keep_checkpoints)
+
+    @contextmanager
+    def clock(self, step: int, name: str) -> Iterator[None]:
+        """Seconds go into a file of their own, so that everything else can be compared byte for byte."""
+        start = time.perf_counter()
+        yield
+        self.run.time(step, {name: time.perf_counter() - start})
