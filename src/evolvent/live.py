@@ -171,7 +171,7 @@ class Live:
     def measure(self, step: int) -> None:
         """Measure on held-out tasks: in full at both ends of practice, on a few tasks in between."""
         plan, is_before, is_after = self.plan, step == self.plan.num_cold, self.is_over(step)
-        views = views_before(plan.group_size) if is_before else VIEWS_AFTER if is_after else (View("heldout"),)
+        views = views_before(plan.suite.best_of) if is_before else VIEWS_AFTER if is_after else (View("heldout"),)
         few = plan.suite.num_tasks_during
         held_out = self.held_out if is_before or is_after else {c: t[:few] for c, t in self.held_out.items()}
         for view in views:

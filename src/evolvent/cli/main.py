@@ -10,10 +10,11 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from evolvent import __version__
-from evolvent.errors import BadInput, EvolventError, nearest
+from evolvent.errors import BadInput, EvolventError, MissingExtra, nearest
 
 VERBS = {
     "run": ("train: a recipe or a plan.json, from first step to report", "[recipe|plan.json] [field=value ...]"),
@@ -26,6 +27,10 @@ VERBS = {
     "serve": ("an OpenAI-compatible server over a checkpoint", "CHECKPOINT [--port N]"),
     "init": ("a new folder with a task source, a reward and an agent that run", "DIR"),
 }
+EXTRAS = {
+    "torch": "train", "transformers": "train", "safetensors": "train", "peft": "train", "reasoning_gym": "reasoning",
+    "tensorboard": "track", "trackio": "trackio", "wandb": "wandb",
+}  # fmt: skip
 EXAMPLES = """examples:
   evolvent run                              an agent teaches itself arithmetic with a calculator
   evolvent run --seed 1 reward=shuffled     the same with meaningless rewards: it must not get better
@@ -51,6 +56,10 @@ class Command:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point; returns the exit status: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    if str(Path.cwd()) not in sys.path:  # parts of the user's own are named module:name; they shadow nothing
+        sys.path.append(str(Path.cwd()))
+    # two spinning threads on a busy machine once ran 14 times slower than two that sleep while they wait (LOG.md)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         command = read_command(sys.argv[1:] if arguments is None else list(arguments))
         if command is None:
@@ -58,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         answer = importlib.import_module(f"evolvent.cli.{command.verb}").main(command)
     except EvolventError as error:
         return _complain(error, as_json="--json" in (arguments or sys.argv))
+    except ModuleNotFoundError as error:
+        return _complain(_missing(error), as_json="--json" in (arguments or sys.argv))
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         print("\nstopped; everything up to the last checkpoint is kept", file=sys.stderr)
@@ -65,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
-    if command.json:
+    if command.json and answer:
         print(json.dumps(answer, allow_nan=False))
     return int(answer.get("exit", 0)) if isinstance(answer, dict) else 0
 
@@ -150,6 +161,15 @@ def _more(verb: str) -> str:
         "module:name(args), else a public name of the slot's stage (reward=shuffled).\n"
         "out=FOLDER names the run's folder.\n\n" + EXAMPLES
     )
+
+
+def _missing(error: ModuleNotFoundError) -> EvolventError:
+    """An extra that is not installed, with the line that installs it; any other missing module is a defect."""
+    package = (error.name or "").partition(".")[0]
+    extra = EXTRAS.get(package)
+    if extra is None:
+        raise error
+    return MissingExtra(f"{package} is not installed", where="evolvent", got=str(error), cure=f'pip install "evolvent[{extra}]"')
 
 
 def _complain(error: EvolventError, as_json: bool) -> int:

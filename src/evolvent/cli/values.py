@@ -7,7 +7,7 @@ import dataclasses
 import importlib
 import json
 import pkgutil
-import sys
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ STAGES = {
     "model": ("evolvent.models",),
     "suite": ("evolvent.evals.measure",),
 }
+
+WORDS = ("source", "model", "engine", "device", "dtype", "adapter", "recipe", "api_key_env")
+SOURCE_CODE = re.compile(r"(?!reasoning_gym:)[A-Za-z_][\w.]*:[A-Za-z_]\w*(\(.*\))?")  # module:name(args), not family:level
 
 
 def recipe_names() -> list[str]:
@@ -89,7 +92,9 @@ def read_value(text: str, slot: str) -> Any:
         return decode(json.loads(text))
     except json.JSONDecodeError:
         pass
-    if slot in ("source", "model", "engine", "device", "dtype", "adapter", "recipe"):
+    if slot == "source" and SOURCE_CODE.fullmatch(text):
+        return _Named(slot).read(text)
+    if slot in WORDS:
         return text
     return _Named(slot).read(text)
 
@@ -103,8 +108,6 @@ class _Named:
     def read(self, text: str) -> Any:
         module, colon, rest = text.partition(":")
         if colon and "(" not in module:
-            if str(Path.cwd()) not in sys.path:
-                sys.path.insert(0, str(Path.cwd()))
             call = self._parse(rest)
             name = ast.unparse(call.func) if isinstance(call, ast.Call) else rest
             return self._called(locate(f"{module}:{name}"), call)

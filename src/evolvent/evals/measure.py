@@ -20,13 +20,15 @@ NUM_EXAMPLES = 3  # episodes shown for a weakness
 class Suite:
     """What is measured: `num_tasks` held-out tasks of each family's first level, `num_tasks_above` of each later one.
 
-    The full suite is measured before and after; `num_tasks_during` are measured every `eval_every` steps.
+    The full suite is measured before and after; `num_tasks_during` are measured every `eval_every` steps. Before
+    practice the best of `best_of` attempts is measured too: a ceiling for what sharpening alone could reach.
     """
 
     num_tasks: int = 512
     num_tasks_above: int = 256
     num_tasks_during: int = 64
     num_levels: int = 6
+    best_of: int = 8
 
     def cells(self, source: Source) -> dict[tuple[str, int], int]:
         """How many tasks of each (family, level) are held out."""
@@ -52,13 +54,13 @@ class View:
     first_only: bool = False
 
 
-def views_before(group_size: int) -> tuple[View, ...]:
+def views_before(best_of: int) -> tuple[View, ...]:
     """Before practice: as sampled, greedy, with a tool call forced, and the best of a group."""
     return (
         View("before"),
         View("greedy-before", "greedy", temperature=0.0, first_only=True),
         View("tool-forced", "tool_forced", given_call=True),
-        View("best-of-k", "best_of_k", num_samples=group_size, first_only=True),
+        View("best-of-k", "best_of_k", num_samples=best_of, first_only=True),
     )
 
 

@@ -50,20 +50,23 @@ tool_loop = ToolLoop()
 
 @dataclass(frozen=True, slots=True)
 class Demonstrate:
-    """Recite a task's worked solution; a share `direct_frac` of the tasks is answered at once, without tools."""
+    """Recite a task's worked solution, or its bare answer where it has none.
+
+    A share `direct_frac` of the tasks is answered at once, without tools.
+    """
 
     direct_frac: float = 0.0
 
     async def __call__(self, task: Task, team: Team, world: World) -> Answer:
         """Play one demonstration; tool results are the world's own."""
-        if task.private is None or not task.private.solution:
+        if task.private is None:
             raise BadInput(
-                "a task without a worked solution cannot be demonstrated",
+                "a task without its private part cannot be demonstrated",
                 where=task.task_id,
-                cure="use a source with solutions, or cold_start=null",
+                cure="use a source with answers, or cold_start=null",
             )
         agent = team["agent"]
-        solution = task.private.solution
+        solution = task.private.solution or (said("assistant", task.private.answer),)
         if stream(0, "direct", task.task_id).random() < self.direct_frac:
             solution = (said("assistant", task.private.answer),)
         heard = task.prompt

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evolvent.errors import StoreError
+from evolvent.errors import BadInput, EvolventError, StoreError
 from evolvent.training.optim import LiveOptimizer
 
 
@@ -54,12 +54,12 @@ def load_state(
         for name, optimizer in optimizers.items():
             optimizer.restore(load_file(str(state / f"{name}.optimizer.safetensors")))
         for name, reference in references.items():
-            reference.model.load_state_dict(load_file(str(state / f"{name}.reference.safetensors")), strict=False)
-    except (OSError, SafetensorError, json.JSONDecodeError, KeyError) as error:
+            _put(reference, load_file(str(state / f"{name}.reference.safetensors")))
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise StoreError(
             "the checkpoint cannot be read",
             where=str(folder),
-            got=f"{type(error).__name__}: {error}",
+            got=f"{type(error).__name__}: {_told(error)}",
             wanted="a whole checkpoint",
             cure=f"delete {folder} and resume again: the run goes on from the checkpoint before it",
         ) from error
@@ -72,8 +72,23 @@ def _load_weights(policy: Any, folder: Path, name: str) -> None:
     if not _is_adapted(policy):
         policy.load_weights(folder / name)
         return
-    kept = load_file(str(folder / "state" / f"{name}.adapter.safetensors"))
-    policy.model.load_state_dict(kept, strict=False)
+    _put(policy, load_file(str(folder / "state" / f"{name}.adapter.safetensors")))
+
+
+def _put(policy: Any, kept: Mapping[str, Any]) -> None:
+    """Load `kept` into the weights that `_weights` names, all of them and no others."""
+    odd = sorted(set(kept) ^ set(_weights(policy)))
+    if odd:
+        raise BadInput("the kept weights are of another model", got=f"{len(odd)} names on one side only: {odd[0]}")
+    policy.model.load_state_dict(dict(kept), strict=False)
+    policy.forget()
+
+
+def _told(error: Exception) -> str:
+    """What an error says, on one line; of our own what, where and got."""
+    if isinstance(error, EvolventError):
+        return "; ".join(str(part) for part in (error.what, error.where, error.got) if part)
+    return str(error).splitlines()[0] if str(error) else "no more is known"
 
 
 def _is_adapted(policy: Any) -> bool:
