@@ -42,6 +42,12 @@ class Live:
         self.sinks = open_sinks(run, plan.sinks)
         self.resume()
 
+    def __enter__(self) -> Live:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sinks.close()
+
     def resume(self) -> None:
         """Begin, or go on behind the last checkpoint: everything after it is written again, byte for byte."""
         kept = self.run.last_checkpoint()
@@ -184,7 +190,8 @@ class Live:
             self.run.log(step, {f"{view.name}/{k}": e.value for k, e in report.metrics.items()})
             if not view.name.startswith("best"):
                 self.run.keep_episodes(step, sample_evenly(episodes, NUM_KEPT), name=view.name)
-            self.curriculum.adapt(report)
+            if view.metric == "sampled":
+                self.curriculum.adapt(report)
             self.watch({"step": step, "report": report})
 
     def keep(self, step: int) -> None:

@@ -13,8 +13,7 @@ from evolvent.store import Run
 
 def improve(plan: Improve, policies: Mapping[str, Policy], run: Run, watch: Watch = lambda _: None) -> list[Report]:
     """Run a plan from where its directory stands to its end; returns the reports of the last measurement."""
-    with run.lock():
-        live = Live(check(plan), policies, run, watch)
+    with run.lock(), Live(check(plan), policies, run, watch) as live:
         for step in live.steps():
             phase = live.phase(step)
             episodes = live.play(step, phase)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -54,9 +55,11 @@ def carry_out(plan: Improve, policies: Mapping[str, Any], run: Run, screen: Scre
     """Run the circle, then write and print what came out."""
     from evolvent.loop import improve
 
+    start = time.perf_counter()
     try:
         with screen.progress(plan):
-            improve(plan, policies, run, screen.watch)
+            reports = improve(plan, policies, run, screen.watch)
+        run.time(reports[0].step, {"total_s": time.perf_counter() - start})
     except KeyboardInterrupt:
         kept = run.last_checkpoint()
         at = f"step {kept[0]}" if kept else "nothing (it starts again from the beginning)"

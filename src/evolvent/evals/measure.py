@@ -94,8 +94,6 @@ def measure(held_out: HeldOut, stage: Stage, judge: Judge, *, step: int, view: V
             continue
         attempts = [Attempt(task, sample) for task in tasks for sample in range(view.num_samples)]
         episodes = judge_episodes(judge, play(attempts, stage))
-        for policy in stage.policies.values():
-            getattr(policy, "forget", int)()
         cells.append(count(family, level, episodes))
         kept += episodes
     measured = tuple(cells)

@@ -22,7 +22,7 @@ def summarize_run(run: Run, control: Run | None = None) -> dict[str, Any]:
         "run": str(run.path.resolve()),
         "recipe": run.info.get("recipe"),
         "seed": run.seed,
-        "seconds": sum(sum(v for k, v in line.items() if k.endswith("_s")) for line in run.timings()),
+        "seconds": _seconds(run),
         "cold_start": _cold_start(run, lines),
         "practice_tokens": sum(line.get("num_written", 0) for line in lines if line.get("phase") == "practice"),
         "before": _side(reports, 0),
@@ -32,6 +32,13 @@ def summarize_run(run: Run, control: Run | None = None) -> dict[str, Any]:
     if "before" in reports and "after" in reports:
         summary |= _gains(reports["before"], reports["after"], reports, lines, control)
     return summary
+
+
+def _seconds(run: Run) -> float:
+    """From begin to end; of a run that was stopped on the way, the sum of the parts that were timed."""
+    lines = run.timings()
+    parts = sum(v for line in lines for k, v in line.items() if k.endswith("_s") and k != "total_s")
+    return float(max(parts, sum(line.get("total_s", 0.0) for line in lines)))
 
 
 def _cold_start(run: Run, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

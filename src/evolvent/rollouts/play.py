@@ -82,6 +82,8 @@ class _Table:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+            for policy in self.stage.policies.values():
+                getattr(policy, "forget", _nothing)()  # these episodes are over: nobody will extend their contexts
 
     async def _ask(self) -> None:
         """One round: every policy speaks for all its seats, in (attempt, seat) order."""
@@ -149,3 +151,7 @@ class _Table:
             tools=world.tools(seat),
             given=policy.renderer.call_start if stage.forces_call and hasattr(policy, "renderer") else (),
         )
+
+
+def _nothing() -> None:
+    """For policies that keep no context."""
