@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from evolvent.errors import BadInput
+from evolvent.models.calls import read_bare, read_call, well_formed
 from evolvent.models.tokenizer import CALL, END_CALL
 from evolvent.records import Block, Message, Text, Tool, ToolCall
 
-# Slots stand where content will be; private-use characters survive any template and no tokenizer merges them.
-_SLOT = re.compile('"\ue000(\\d+)\ue001"|\ue000(\\d+)\ue001')
+# A slot stands where a text will be: private-use characters, which survive any template, between em spaces, which a
+# template that trims takes off; the quotation mark in it comes back escaped where the template writes JSON.
+_SLOT = re.compile('(\u2003?)\ue000([0-9]+)(\\\\?")\ue001(\u2003?)')
+MAX_SKELETONS = 4096  # shapes remembered; calls with numbers in them each have a shape of their own
 
 
 @dataclass(frozen=True, slots=True)
 class _Hole:
-    """A place for content: `quoted` holes take a JSON value, others take the text as it is."""
+    """A place for a text: in JSON or as it is, and trimmed on the sides where the template trims."""
 
     index: int
-    quoted: bool
+    in_json: bool
+    trims_left: bool
+    trims_right: bool
+
+    def fill(self, text: str) -> str:
+        """The text as it stands in this place."""
+        text = text.lstrip() if self.trims_left else text
+        text = text.rstrip() if self.trims_right else text
+        return json.dumps(text, ensure_ascii=False)[1:-1] if self.in_json else text
 
 
 _Skeleton = tuple["int | str | _Hole", ...]
@@ -44,7 +55,10 @@ class Renderer:
             )
         self.tokenizer = tokenizer
         self.added: dict[str, int] = {str(t): i for i, t in tokenizer.added_tokens_decoder.items()}
-        self._marks = re.compile("|".join(sorted(map(re.escape, self.added), key=len, reverse=True)) or r"(?!)")
+        # an added token of one character cannot be broken, and stands for nothing but that character
+        self._long = {text: number for text, number in self.added.items() if len(text) > 1}
+        self._marks = re.compile("|".join(sorted(map(re.escape, self._long), key=len, reverse=True)) or r"(?!)")
+        self._long_ids = frozenset(self._long.values())
         self.native_calls = CALL in self.added
         ends = {tokenizer.eos_token, END_CALL if self.native_calls else None} - {None}
         ends |= {t for t in ("<|im_end|>", "<|eot_id|>", "<|eom_id|>") if t in self.added}
@@ -52,7 +66,9 @@ class Renderer:
         self.stop_ids = frozenset(self.added[e] for e in self.end_marks if e in self.added)
         self.call_id: int | None = self.added.get(END_CALL)
         self.call_start: tuple[int, ...] = (
-            (self.added[CALL],) if self.native_calls else tuple(self._encode("<tool_call>\n", parse_marks=True))
+            (self.added[CALL],)
+            if self.native_calls
+            else tuple(tokenizer.encode("<tool_call>\n", add_special_tokens=False))
         )
         self._bytes_only = tokenizer.vocab_size == 256 and self.native_calls
         self._skeletons: dict[Any, _Skeleton] = {}
@@ -61,29 +77,30 @@ class Renderer:
 
     def open(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> tuple[int, ...]:
         """The prompt for a first turn: all messages, and the mark that it is the assistant's turn to speak."""
-        calls = tuple(json.dumps([(c.name, c.arguments) for c in m.calls]) for m in messages)
-        key = ("open", tuple(m.role for m in messages), calls, _tool_key(tools))
-        if key not in self._skeletons:
-            holes = [_as_hole(i, m) for i, m in enumerate(messages)]
-            self._skeletons[key] = self._split(self._template(holes, tools, True))
-        return self._fill(self._skeletons[key], [m.text for m in messages])
+        return self._render("open", messages, tools)
 
     def extend(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> tuple[int, ...]:
         """What stands between a finished completion and the next one: new messages and the assistant's mark."""
-        key = ("extend", tuple(m.role for m in messages), _tool_key(tools))
-        if key not in self._skeletons:
-            self._skeletons[key] = self._split(self._bridge([m.role for m in messages], tools))
-        return self._fill(self._skeletons[key], [m.text for m in messages])
+        return self._render("extend", messages, tools)
 
     def reply(self, message: Message, tools: Sequence[Tool] = ()) -> tuple[int, ...]:
         """The tokens a policy would have to write to say `message`, its end mark included."""
-        calls = message.calls
-        shape = tuple((c.name, tuple(c.arguments or ())) for c in calls)
-        key = ("reply", shape, _tool_key(tools))
-        values: list[Any] = [message.text, *(v for c in calls for v in (c.arguments or {}).values())]
-        if key not in self._skeletons:
-            self._skeletons[key] = self._split(self._spoken(shape, tools))
-        return self._fill(self._skeletons[key], values)
+        return self._render("reply", [message], tools)
+
+    def _render(self, what: str, messages: Sequence[Message], tools: Sequence[Tool]) -> tuple[int, ...]:
+        texts: list[str] = []
+        entries = [self._entry(m, texts) for m in messages]
+        key = (what, json.dumps(entries), _tool_key(tools))
+        skeleton = self._skeletons.get(key)
+        if skeleton is None:
+            if len(self._skeletons) >= MAX_SKELETONS:
+                self._skeletons.clear()
+            # the words of tools come from outside as well, and are part of the shape
+            fixed = list(texts)
+            offered = [self._offer(t, fixed) for t in tools]
+            made = {"open": self._opened, "extend": self._bridge, "reply": self._spoken}[what](entries, offered)
+            skeleton = self._skeletons[key] = self._split(made, len(texts), fixed)
+        return self._fill(skeleton, texts)
 
     # ------------------------------------------------------------ tokens to words
 
@@ -96,47 +113,74 @@ class Renderer:
         words = list(tokens)
         while words and words[-1] in self.stop_ids and words[-1] != self.call_id:
             words.pop()
-        text = self.text(words)
-        pattern = (
-            r"<\|call\|>(.*?)(?:<\|end_call\|>|\Z)" if self.native_calls else r"<tool_call>(.*?)(?:</tool_call>|\Z)"
-        )
         blocks: list[Block] = []
-        at = 0
-        for found in re.finditer(pattern, text, re.DOTALL):
-            if found.start() > at:
-                blocks.append(Text(text[at : found.start()]))
-            blocks.append(read_call(found.group(1), tools))
-            at = found.end()
-        if text[at:]:
-            blocks.append(Text(text[at:]))
+        for is_call, part in self._marked_calls(words) if self.native_calls else _tagged_calls(self.text(words)):
+            if is_call:
+                blocks.append(read_bare(part, tools) if self.native_calls else read_call(part))
+            elif part:
+                blocks.append(Text(part))
         return Message("assistant", tuple(blocks))
+
+    def _marked_calls(self, words: Sequence[int]) -> Iterator[tuple[bool, str]]:
+        """(is a call, text) between the marks of a call; only the marks themselves count, not text that looks so."""
+        start, inside = 0, False
+        for i, token in enumerate(words):
+            if token == (self.call_id if inside else self.call_start[0]):
+                yield inside, self.text(words[start:i])
+                start, inside = i + 1, not inside
+        yield inside, self.text(words[start:])
 
     # ------------------------------------------------------------ the template, once per shape
 
-    def _template(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Tool], generate: bool) -> str:
-        offered = [
-            {
-                "type": "function",
-                "function": {"name": t.name, "description": t.description, "parameters": t.parameters},
-            }
-            for t in tools
-        ]
+    def _entry(self, message: Message, texts: list[str]) -> dict[str, Any]:
+        """A message as templates take it, with a slot for every text; empty texts stay, as templates ask for them."""
+        entry: dict[str, Any] = {"role": message.role, "content": _slot_for(message.text, texts)}
+        if message.calls:
+            entry["tool_calls"] = [self._called(call, texts) for call in message.calls]
+        return entry
+
+    def _called(self, call: ToolCall, texts: list[str]) -> dict[str, Any]:
+        arguments = {
+            self._harmless(name, texts): _slot_for(value, texts)
+            if isinstance(value, str)
+            else self._harmless(value, texts)
+            for name, value in (call.arguments or {}).items()
+        }
+        return {"type": "function", "function": {"name": self._harmless(call.name, texts), "arguments": arguments}}
+
+    def _offer(self, tool: Tool, texts: list[str]) -> dict[str, Any]:
+        words = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+        return {"type": "function", "function": self._harmless(words, texts)}
+
+    def _harmless(self, value: Any, texts: list[str]) -> Any:
+        """The value with a slot for each string in it that holds a mark."""
+        if isinstance(value, str):
+            return _slot_for(value, texts) if self._marks.search(value) or "\ue000" in value else value
+        if isinstance(value, Mapping):
+            return {self._harmless(k, texts): self._harmless(v, texts) for k, v in value.items()}
+        return [self._harmless(v, texts) for v in value] if isinstance(value, list | tuple) else value
+
+    def _template(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any], generate: bool) -> str:
         return str(
             self.tokenizer.apply_chat_template(
-                list(messages), tools=offered or None, tokenize=False, add_generation_prompt=generate
+                list(messages), tools=list(tools) or None, tokenize=False, add_generation_prompt=generate
             )
         )
 
-    def _bridge(self, roles: Sequence[str], tools: Sequence[Tool]) -> str:
+    def _opened(self, entries: Sequence[Mapping[str, Any]], tools: Sequence[Any]) -> str:
+        return self._template(entries, tools, True)
+
+    def _bridge(self, entries: Sequence[Mapping[str, Any]], tools: Sequence[Any]) -> str:
         before: list[dict[str, Any]] = [{"role": "user", "content": "q"}]
-        first = {"role": "assistant", "content": "a"}
-        if roles and roles[0] == "tool" and tools:
-            names = list(tools[0].parameters.get("properties", {}))
-            call = {"type": "function", "function": {"name": tools[0].name, "arguments": dict.fromkeys(names, "x")}}
-            first = {"role": "assistant", "content": "", "tool_calls": [call]}  # type: ignore[dict-item]
-        before.append(first)
-        after = [{"role": role, "content": _slot(i)} for i, role in enumerate(roles)]
-        early, late = self._template(before, tools, False), self._template([*before, *after], tools, True)
+        first: dict[str, Any] = {"role": "assistant", "content": "a"}
+        if entries and entries[0]["role"] == "tool" and tools:
+            told = tools[0]["function"]
+            arguments = dict.fromkeys(told["parameters"].get("properties", {}), "x")
+            call = {"type": "function", "function": {"name": told["name"], "arguments": arguments}}
+            first = {"role": "assistant", "content": "", "tool_calls": [call]}
+        start = self._template(before, tools, False)
+        early = self._template([*before, first], tools, False)
+        late = self._template([*before, first, *entries], tools, True)
         if not late.startswith(early):
             raise BadInput(
                 "the chat template rewrites earlier turns when a message is added",
@@ -145,40 +189,33 @@ class Renderer:
                 wanted="a template whose text only grows (multi-turn traces extend the recorded ids)",
                 cure="use a training variant of the template that keeps earlier turns as they were",
             )
-        return early[self._last_end(early) :] + late[len(early) :]
+        return early[self._end(early, len(start)) :] + late[len(early) :]
 
-    def _spoken(self, shape: tuple[tuple[str, tuple[str, ...]], ...], tools: Sequence[Tool]) -> str:
+    def _spoken(self, entries: Sequence[Mapping[str, Any]], tools: Sequence[Any]) -> str:
         before = [{"role": "user", "content": "q"}]
-        message: dict[str, Any] = {"role": "assistant", "content": _slot(0)}
-        number = 1
-        calls = []
-        for name, arguments in shape:
-            values = {a: _slot(number + i) for i, a in enumerate(arguments)}
-            number += len(values)
-            calls.append({"type": "function", "function": {"name": name, "arguments": values}})
-        if calls:
-            message["tool_calls"] = calls
         start = self._template(before, tools, True)
-        whole = self._template([*before, message], tools, False)
+        whole = self._template([*before, *entries], tools, False)
         if not whole.startswith(start):
             raise BadInput(
                 "the chat template writes a reply that does not begin with its own generation mark",
                 where=getattr(self.tokenizer, "name_or_path", ""),
                 cure="use a template whose generation prompt is a prefix of the finished turn",
             )
-        return whole[len(start) : self._last_end(whole)]
+        return whole[len(start) : self._end(whole, len(start))]
 
-    def _last_end(self, text: str) -> int:
-        ends = [text.rfind(mark) + len(mark) for mark in self.end_marks if mark in text]
+    def _end(self, text: str, start: int) -> int:
+        """Where the last mark ends that ends a turn, from `start` on."""
+        ends = [text.rfind(mark, start) + len(mark) for mark in self.end_marks if mark in text[start:]]
         return max(ends, default=len(text))
 
-    def _split(self, text: str) -> _Skeleton:
-        """Template text -> marks as ids, other text, and holes."""
+    def _split(self, text: str, num_open: int, fixed: Sequence[str]) -> _Skeleton:
+        """Template text -> marks as ids, other text, and holes; texts from `num_open` on are filled in at once."""
         parts: list[int | str | _Hole] = []
         at = 0
         for found in _SLOT.finditer(text):
             parts += self._split_marks(text[at : found.start()])
-            parts.append(_Hole(int(found.group(1) or found.group(2)), quoted=found.group(1) is not None))
+            hole = _Hole(int(found[2]), found[3] != '"', not found[1], not found[4])
+            parts.append(hole if hole.index < num_open else hole.fill(fixed[hole.index]))
             at = found.end()
         return tuple(parts + self._split_marks(text[at:]))
 
@@ -192,7 +229,7 @@ class Renderer:
             at = found.end()
         return parts + ([text[at:]] if text[at:] else [])
 
-    def _fill(self, skeleton: _Skeleton, contents: Sequence[Any]) -> tuple[int, ...]:
+    def _fill(self, skeleton: _Skeleton, texts: Sequence[str]) -> tuple[int, ...]:
         tokens: list[int] = []
         text = ""
         for part in skeleton:
@@ -200,67 +237,45 @@ class Renderer:
                 tokens += self._encode(text)
                 tokens.append(part)
                 text = ""
-            elif isinstance(part, str):
-                text += part
             else:
-                value = contents[part.index]
-                text += json.dumps(value, ensure_ascii=False) if part.quoted else str(value)
+                text += part if isinstance(part, str) else part.fill(texts[part.index])
         return tuple(tokens + self._encode(text))
 
-    def _encode(self, text: str, parse_marks: bool = False) -> list[int]:
-        """Text -> ids in which no mark is ever read, unless the template itself wrote it."""
-        if not text:
-            return []
-        if parse_marks:
-            return list(self.tokenizer.encode(text, add_special_tokens=False))
+    def _encode(self, text: str) -> list[int]:
+        """Text -> ids in which no mark is ever read: one broken after its first character is plain text."""
         if self._bytes_only:
-            return list(text.encode("utf-8"))
-        found = self._marks.search(text)
-        if found is None:
-            return list(self.tokenizer.encode(text, add_special_tokens=False))
-        cut = found.start() + 1  # a mark broken after its first character is plain text
-        return self._encode(text[:cut]) + self._encode(text[cut:])
+            return list(text.encode("utf-8", "replace"))
+        tokens: list[int] = []
+        text = well_formed(text)
+        while found := self._marks.search(text):
+            tokens += self._plain(text[: found.start() + 1])
+            text = text[found.start() + 1 :]
+        return tokens + self._plain(text)
+
+    def _plain(self, text: str) -> list[int]:
+        tokens = list(self.tokenizer.encode(text, add_special_tokens=False)) if text else []
+        if self._long_ids.isdisjoint(tokens):
+            return tokens
+        # the tokenizer reads marks more widely than they are written (in capitals, say)
+        return [t for letter in text for t in self.tokenizer.encode(letter, add_special_tokens=False)]
 
 
-def read_call(body: str, tools: Sequence[Tool]) -> ToolCall:
-    """A call as written: `name {json}`, `{"name":..,"arguments":..}`, or the bare argument of the only tool."""
-    text = body.strip()
-    only = _only_parameter(tools)
-    if only is not None and not text.startswith("{"):
-        return ToolCall(tools[0].name, {only: body}, raw=body)
-    name, _, rest = ("", "", text) if text.startswith("{") else text.partition(" ")
-    try:
-        data = json.loads(rest)
-    except json.JSONDecodeError:
-        return ToolCall(name, None, raw=body)
-    if not name and isinstance(data, dict):
-        name, data = str(data.get("name", "")), data.get("arguments", data.get("parameters"))
-    return ToolCall(name, data if isinstance(data, dict) else None, raw=body)
+def _tagged_calls(text: str) -> Iterator[tuple[bool, str]]:
+    """(is a call, text) of words with <tool_call> tags; line breaks between tags belong to the template."""
+    at = 0
+    for found in re.finditer(r"\n?<tool_call>(.*?)(?:</tool_call>|\Z)", text, re.DOTALL):
+        yield False, text[at : found.start()]
+        yield True, found[1]
+        at = found.end()
+    yield False, text[at:]
 
 
-def _only_parameter(tools: Sequence[Tool]) -> str | None:
-    if len(tools) != 1:
-        return None
-    properties = tools[0].parameters.get("properties", {})
-    if len(properties) != 1:
-        return None
-    name, schema = next(iter(properties.items()))
-    return str(name) if schema.get("type") == "string" else None
-
-
-def _slot(index: int) -> str:
-    return f"\ue000{index}\ue001"
+def _slot_for(text: str, texts: list[str]) -> str:
+    if not text:
+        return ""
+    texts.append(text)
+    return f'\u2003\ue000{len(texts) - 1}"\ue001\u2003'
 
 
 def _tool_key(tools: Sequence[Tool]) -> tuple[str, ...]:
-    return tuple(f"{t.name}:{t.description}:{json.dumps(t.parameters, sort_keys=True)}" for t in tools)
-
-
-def _as_hole(index: int, message: Message) -> dict[str, Any]:
-    entry: dict[str, Any] = {"role": message.role, "content": _slot(index)}
-    if message.calls:
-        entry["tool_calls"] = [
-            {"type": "function", "function": {"name": c.name, "arguments": dict(c.arguments or {})}}
-            for c in message.calls
-        ]
-    return entry
+    return tuple(json.dumps([t.name, t.description, t.parameters], sort_keys=True) for t in tools)
