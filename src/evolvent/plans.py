@@ -63,7 +63,11 @@ class Gates:
 
 @dataclass(frozen=True, slots=True)
 class Improve:
-    """A whole run. Fields without a phase in front belong to practice, which follows the cold start."""
+    """A whole run. Fields without a phase in front belong to practice, which follows the cold start.
+
+    `workflow` is how the agent plays, in practice and whenever it is measured; `practice_workflow` plays practice
+    where that is something else, such as reciting demonstrations.
+    """
 
     recipe: str
     source: Source | str
@@ -78,6 +82,7 @@ class Improve:
     cold_start: Phase | None = None
     curriculum: Any = Frontier()
     workflow: Workflow = tool_loop
+    practice_workflow: Workflow | None = None
     world: WorldPlan = Toolbox((calc,))
     reward: Judge = by_task
     suite: Suite = Suite()
@@ -118,7 +123,7 @@ class Improve:
             self.num_steps,
             self.tasks_per_step,
             self.group_size,
-            self.workflow,
+            self.practice_workflow or self.workflow,
             self.curriculum,
             self.advantage,
             self.loss,

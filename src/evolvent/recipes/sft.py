@@ -26,7 +26,7 @@ def build() -> Improve:
     return replace(
         plan,
         recipe="sft",
-        workflow=cold.workflow,
+        practice_workflow=cold.workflow,
         curriculum=Uniform(2),
         advantage=imitate_all,
         loss=cold.loss,
