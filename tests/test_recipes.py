@@ -1,0 +1,145 @@
+"""The exam that every recipe sits."""
+
+import dataclasses
+import importlib
+import json
+import pkgutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+import evolvent.recipes
+from evolvent import Run, Suite, build_policy, improve
+from evolvent.plans import Card, Improve, check
+from evolvent.records import from_json, to_json
+
+NAMES = sorted(m.name for m in pkgutil.iter_modules(evolvent.recipes.__path__))
+STAGES = "policies tasks envs rollouts rewards credit training evals synthesis curriculum models"
+
+
+class StoppedHereError(Exception):
+    """Stands for a kill: nothing of the run is tidied up."""
+
+
+def recipe(name):
+    return importlib.import_module(f"evolvent.recipes.{name}")
+
+
+def small(name):
+    """The recipe's plan with two steps of each phase on few tasks."""
+    plan = recipe(name).build()
+    cold = plan.cold_start and replace(plan.cold_start, num_steps=2, tasks_per_step=4)
+    return replace(
+        plan,
+        cold_start=cold,
+        num_steps=2,
+        tasks_per_step=4,
+        group_size=min(plan.group_size, 2),
+        checkpoint_every=1,
+        keep_checkpoints=9,
+        num_threads=1,
+        sinks=(),
+        suite=replace(plan.suite, num_tasks=8, num_tasks_above=4, num_tasks_during=4, num_levels=2),
+    )
+
+
+def carry_out(plan, folder, stop_at=None):
+    """A run from its beginning, or from where its folder stands; `stop_at` kills it in the middle of that step."""
+
+    def watch(event):
+        if event["step"] == stop_at:
+            raise StoppedHereError
+
+    torch.set_num_threads(1)
+    policies = {name: build_policy(plan.model, name=name, seed=plan.seed) for name in set(plan.seats.values())}
+    is_begun = (folder / "run.json").exists()
+    run = Run.reopen(folder) if is_begun else Run.create(to_json(plan), plan.recipe, plan.seed, folder)
+    try:
+        improve(plan, policies, run, watch)
+    except StoppedHereError:
+        assert stop_at is not None
+    return run
+
+
+def content(run):
+    """Everything that a run promises to write in the same bytes."""
+    names = ["metrics.jsonl", *(p.relative_to(run.path) for p in sorted(run.path.glob("reports/*.json")))]
+    weights = sorted(run.path.glob("checkpoints/*/*/*.safetensors"))
+    return {str(n): (run.path / n).read_bytes() for n in [*names, *(w.relative_to(run.path) for w in weights)]}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished small run of each recipe, made once."""
+    made = {}
+
+    def get(name):
+        if name not in made:
+            made[name] = carry_out(small(name), tmp_path_factory.mktemp("exam") / name)
+        return made[name]
+
+    return get
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_is_complete(name):
+    card = recipe(name).CARD
+    assert isinstance(card, Card)
+    assert card.name == name
+    assert card.title and card.paper and card.claim and recipe(name).__doc__
+    assert card.changes and set(card.changes) <= set(STAGES.split())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_plan_is_frozen_valid_and_survives_json(name):
+    plan = check(recipe(name).build())
+    assert isinstance(plan, Improve)
+    assert plan == recipe(name).build() == from_json(to_json(plan))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        plan.seed = 1
+    assert plan.suite == Suite() or plan.suite.num_tasks >= 512
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_measurement_lets_the_policy_speak_for_itself(name, finished):
+    reports = [r for r in finished(name).reports() if r.name in ("before", "after")]
+    assert len(reports) == 2
+    for report in reports:  # after two steps nothing is known; whoever recites solutions is always right
+        assert report.metrics["sampled"].value < 1.0, "measurement plays worked solutions"
+    episodes = [e for e in finished(name).episodes() if e.task.split == "test"]
+    assert episodes
+    spoken = [turn for e in episodes for t in e.traces for turn in t.turns if turn.message.role == "assistant"]
+    assert not any(turn.finish == "recited" for turn in spoken)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_steps_write_every_file(name, finished):
+    run = finished(name)
+    plan = small(name)
+    there = {p.name for p in run.path.iterdir()}
+    assert {"plan.json", "run.json", "metrics.jsonl", "timings.jsonl", "episodes", "reports", "checkpoints"} <= there
+    assert {line["step"] for line in run.metrics()} == set(range(1, plan.num_cold + plan.num_steps + 1))
+    assert run.last_checkpoint()[0] == plan.num_cold + plan.num_steps
+    assert from_json(run.plan_json) == plan
+    assert run.episodes()
+    for line in (run.path / "metrics.jsonl").read_text().splitlines():
+        assert not [key for key in json.loads(line) if key.endswith("_s")], "a clock value among the numbers"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_seed_gives_the_same_bytes(name, finished, tmp_path):
+    assert content(carry_out(small(name), tmp_path / name)) == content(finished(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_another_seed_gives_another_run(name, finished, tmp_path):
+    other = carry_out(replace(small(name), seed=1, num_steps=0), tmp_path / name)
+    assert other.metrics()[0] != finished(name).metrics()[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("step", [1, 2, 3, 4])
+def test_stopped_and_resumed_equals_not_stopped(name, step, finished, tmp_path):
+    carry_out(small(name), tmp_path / name, stop_at=step)
+    assert content(carry_out(small(name), tmp_path / name)) == content(finished(name))
