@@ -11,8 +11,10 @@ import torch
 
 import evolvent.recipes
 from evolvent import Run, Suite, build_policy, improve
-from evolvent.plans import Card, Improve, check
-from evolvent.records import from_json, to_json
+from evolvent.credit.batch import assign
+from evolvent.plans import Card, Improve, check, part
+from evolvent.records import Fault, Outcome, from_json, to_json
+from evolvent.rewards import judge_episodes, lift
 
 NAMES = sorted(m.name for m in pkgutil.iter_modules(evolvent.recipes.__path__))
 STAGES = "policies tasks envs rollouts rewards credit training evals synthesis curriculum models"
@@ -125,6 +127,22 @@ def test_two_steps_write_every_file(name, finished):
     assert run.episodes()
     for line in (run.path / "metrics.jsonl").read_text().splitlines():
         assert not [key for key in json.loads(line) if key.endswith("_s")], "a clock value among the numbers"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_fault_in_one_rollout_changes_nobody_elses_score(name, finished):
+    plan, episodes = small(name), finished(name).episodes(name="")
+    judge = lift(plan.reward)
+    fault = Fault("Planted", "the endpoint went away")
+    hurt = [replace(t, outcome=Outcome.INFRASTRUCTURE_FAILED, fault=fault, score=None) for t in episodes[0].traces]
+    whole = judge_episodes(judge, episodes)
+    broken = judge_episodes(judge, [replace(episodes[0], traces=tuple(hurt)), *episodes[1:]])
+    assert broken[0].traces[0].score is None
+    assert [e.traces for e in broken[1:]] == [e.traces for e in whole[1:]]
+    for policy in plan.trained:
+        before, after = (assign(e, policy, part(plan.advantage, policy)).credits for e in (whole, broken))
+        others = {key for key in before if not key[0].startswith(episodes[0].task.task_id + "/")}
+        assert {key: before[key] for key in others} == {key: after[key] for key in others}
 
 
 @pytest.mark.parametrize("name", NAMES)
