@@ -12,7 +12,7 @@ from evolvent.credit.batch import Batch, assign
 from evolvent.curriculum.draw import draw_tasks
 from evolvent.evals.describe import describe
 from evolvent.evals.measure import VIEWS_AFTER, View, hold_out, measure, sample_evenly, views_before
-from evolvent.plans import Improve, Phase, part
+from evolvent.plans import Improve, Phase, check_contexts, part
 from evolvent.policies.policy import Policy
 from evolvent.records import Episode, Sampling
 from evolvent.rewards import judge_episodes, lift, training_scores
@@ -39,6 +39,7 @@ class Live:
         self.held_out = hold_out(plan.suite, self.source)
         self.questions = {task.question for cell in self.held_out.values() for task in cell}
         self.last, self.num_tokens = 0, 0
+        check_contexts(plan, policies)
         self.sinks = open_sinks(run, plan.sinks)
         self.resume()
 
@@ -53,6 +54,7 @@ class Live:
         kept = self.run.last_checkpoint()
         self.last = kept[0] if kept else 0
         self.run.rewind(self.last if kept else -1)
+        self.run.prune(self.plan.keep_checkpoints)  # a kill may have come between the last checkpoint and this
         self.begin(self.phase(max(self.last, 1)))
         if kept:
             memory = load_state(kept[1], self.trained(), self.optimizers, self.references)

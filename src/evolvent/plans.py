@@ -10,7 +10,7 @@ from evolvent.credit.advantage import Standardized, imitate_all
 from evolvent.curriculum import Frontier, Uniform
 from evolvent.envs import Toolbox, calc
 from evolvent.envs.world import WorldPlan
-from evolvent.errors import BadInput
+from evolvent.errors import BadInput, nearest
 from evolvent.evals.measure import Suite
 from evolvent.models.spec import NANO, ModelSpec
 from evolvent.rewards import Judge, by_task
@@ -144,6 +144,7 @@ def part(slot: Slot, policy: str) -> Any:
 
 def check(plan: Improve) -> Improve:
     """The plan itself, or BadInput that says which field cannot be."""
+    _check_slots(plan)
     for name, phase in (("cold_start.", plan.cold_start), ("", plan.practice)):
         if phase is None:
             continue
@@ -192,6 +193,37 @@ def _check_numbers(plan: Improve) -> None:
         raise BadInput(
             "models and seats differ", where="model", got=sorted(plan.model), wanted=sorted(set(plan.seats.values()))
         )
+
+
+def check_contexts(plan: Improve, policies: Mapping[str, Any]) -> None:
+    """Every policy at a seat must be able to hold what the budgets allow."""
+    for name in sorted(set(plan.seats.values())):
+        if name not in policies:
+            raise BadInput("a seat names a policy that does not exist", got=name, wanted=sorted(policies))
+        longest = getattr(policies[name], "max_context", None)
+        if longest is not None and plan.budgets.context_tokens > longest:
+            raise BadInput(
+                "the context budget is longer than the context of the model",
+                where="budgets.context_tokens",
+                got=plan.budgets.context_tokens,
+                wanted=f"<= {longest}, what policy {name!r} was made for",
+                cure=f"budgets.context_tokens={longest}, or a model with a longer context",
+            )
+
+
+def _check_slots(plan: Improve) -> None:
+    """What is given per policy names the policies that learn."""
+    known = sorted(set(plan.seats.values()))
+    odd = sorted(set(plan.frozen) - set(known))
+    if odd:
+        raise BadInput("no such policy", where="frozen", got=odd[0], wanted=known, cure=nearest(odd[0], known))
+    for before, phase in (("cold_start.", plan.cold_start), ("", plan.practice)):
+        for slot in ("advantage", "loss", "optimizer"):
+            given = getattr(phase, slot, None)
+            if isinstance(given, Mapping) and set(given) != set(plan.trained):
+                raise BadInput(
+                    "parts and trained policies differ", where=before + slot, got=sorted(given), wanted=plan.trained
+                )
 
 
 def cold_start(num_steps: int, optimizer: Any, loss: Any, *, levels: int, direct_frac: float, batch: int = 32) -> Phase:

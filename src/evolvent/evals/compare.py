@@ -22,7 +22,8 @@ def cell_of(report: Report, key: CellKey) -> Cell | None:
 
 def align(left: Cell, right: Cell) -> tuple[Cell, Cell]:
     """Two cells cut down to the tasks that both hold, in the same order."""
-    common = [t for t in left.task_ids if t in set(right.task_ids)]
+    there = set(right.task_ids)
+    common = [t for t in left.task_ids if t in there]
     return _only(left, common), _only(right, common)
 
 
@@ -72,7 +73,7 @@ def compare_levels(
     for cell in after.cells:
         key = (cell.family, cell.level)
         pair = _pair(before, after, key)
-        if pair is None or not cell.scores:
+        if pair is None or not pair[1].scores:
             continue
         change = metrics.difference(pair[1].scores, pair[0].scores)
         value = sum(pair[1].scores) / len(pair[1].scores)

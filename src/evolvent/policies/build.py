@@ -41,7 +41,8 @@ def build_policy(
         spec = model if isinstance(model, ModelSpec) else NANO
         tokenizer = build_tokenizer(spec.vocab_size, texts)
         weights = build(spec, tokenizer, seed)
-        weights = weights.to(device=devices.resolve_device(device), dtype=devices.resolve_dtype(dtype))
+        place = devices.resolve_device(device)
+        weights = weights.to(device=place, dtype=devices.resolve_dtype(dtype, place))
     else:
         weights, tokenizer = checkpoints.load(model, dtype=dtype, device=device)
     if adapter is not None:

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ class LocalPolicy:
 
     def sample_now(self, prompts: Sequence[Prompt], how: Sampling) -> list[Completion]:
         """The same without waiting, for callers that hold the interpreter anyway."""
+        _check_sampling(how)
         made: list[Completion] = []
         for start in range(0, len(prompts), MAX_ROWS):
             made += self._sample_rows(prompts[start : start + MAX_ROWS], how)
@@ -70,8 +72,14 @@ class LocalPolicy:
         return [self._completion(p, c, row) for p, c, row in zip(prompts, call_ids, rows, strict=True)]
 
     def _check(self, prompt: Prompt, how: Sampling) -> None:
-        if prompt.tokens is None:
-            raise BadInput("a local policy needs token ids", got="a prompt of messages", cure="render it first")
+        if not prompt.tokens or prompt.room(how) < 1:
+            raise BadInput(
+                "a local policy needs token ids, and room to speak",
+                where=f"policy {self.name!r}",
+                got=f"{len(prompt.tokens or ())} tokens and room for {prompt.room(how)}",
+                wanted="at least one of each",
+                cure="render the messages first: policy.renderer.open(messages, tools)",
+            )
         if len(prompt.tokens) + prompt.room(how) > self.max_context:
             raise BadInput(
                 "the prompt is longer than the context of the model",
@@ -114,7 +122,8 @@ class LocalPolicy:
             hidden_BTW = fast.hidden(self.engine.weights, token_BT[:, :-1])
             logits_NV = fast.logits(self.engine.weights, hidden_BTW[wanted_BT])
         else:
-            logits_NV = self.model(input_ids=token_BT[:, :-1], use_cache=False).logits[wanted_BT]
+            with _recomputing(self.model):
+                logits_NV = self.model(input_ids=token_BT[:, :-1], use_cache=False).logits[wanted_BT]
         logprob_NV = logits_NV.float().log_softmax(-1)
         target_N = token_BT[:, 1:][wanted_BT]
         entropy_N = -(logprob_NV.detach().exp() * logprob_NV.detach()).sum(-1)
@@ -156,3 +165,33 @@ class LocalPolicy:
         from evolvent.models import checkpoints
 
         checkpoints.save(self.model, self.tokenizer, folder)
+
+
+def _check_sampling(how: Sampling) -> None:
+    fits = {
+        "temperature": how.temperature >= 0,
+        "top_p": 0 < how.top_p <= 1,
+        "top_k": how.top_k >= 0,
+        "max_tokens": how.max_tokens >= 1,
+    }
+    for name, fit in fits.items():
+        if not fit:
+            raise BadInput(
+                "nothing can be sampled so",
+                where=name,
+                got=getattr(how, name),
+                wanted="temperature >= 0, top_p in (0, 1], top_k >= 0 (0: off), max_tokens >= 1",
+            )
+
+
+@contextmanager
+def _recomputing(model: Any) -> Iterator[None]:
+    """Let layers recompute where that was asked for: transformers does so in training mode only, dropout apart."""
+    layers = [m for m in model.modules() if getattr(m, "gradient_checkpointing", False) and not m.training]
+    for layer in layers:
+        layer.training = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.training = False

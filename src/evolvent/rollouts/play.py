@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from evolvent.envs.world import World, WorldPlan
 from evolvent.errors import BadInput, EvolventError, InfrastructureError
 from evolvent.policies.policy import Policy
-from evolvent.records import Completion, Episode, Fault, Outcome, Prompt, Sampling, Task
+from evolvent.records import Completion, Episode, Fault, Outcome, Prompt, Sampling, Task, Trace
 from evolvent.rollouts.seat import Budgets, BudgetSpent, Seat
 from evolvent.rollouts.workflows import Answer, Team
 from evolvent.seeds import derive
@@ -32,6 +32,15 @@ class _Waiting:
     prompt: Prompt
     reply: asyncio.Future[Completion]
 
+    def answer(self, made: Completion | BaseException) -> None:
+        """Wake the seat, unless its workflow has stopped waiting."""
+        if self.reply.done():
+            return
+        if isinstance(made, BaseException):
+            self.reply.set_exception(made)
+        else:
+            self.reply.set_result(made)
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -48,15 +57,36 @@ class Stage:
 
 def play(attempts: Sequence[Attempt], stage: Stage) -> list[Episode]:
     """Play every attempt; episodes come back in the order of the attempts, whatever ended first."""
-    missing = sorted(set(stage.seats.values()) - set(stage.policies))
-    if missing:
-        raise BadInput("a seat names a policy that does not exist", got=missing, wanted=sorted(stage.policies))
-    return asyncio.run(play_async(attempts, stage))
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(play_async(attempts, stage))
+    raise BadInput(
+        "play() cannot wait inside a running event loop",
+        where="rollouts.play",
+        got="a call from async code (a notebook, a server, an async test)",
+        cure="await play_async(attempts, stage)",
+    )
 
 
 async def play_async(attempts: Sequence[Attempt], stage: Stage) -> list[Episode]:
     """The same from inside a running event loop."""
+    missing = sorted(set(stage.seats.values()) - set(stage.policies))
+    if missing:
+        raise BadInput("a seat names a policy that does not exist", got=missing, wanted=sorted(stage.policies))
     return await _Table(stage).play(attempts)
+
+
+class _Seats(dict[str, Seat]):
+    """The team of one episode; a workflow that asks for a seat which the plan lacks is told so."""
+
+    def __missing__(self, seat: str) -> Seat:
+        raise BadInput(
+            f"the workflow asks for a seat {seat!r} that nobody has",
+            where="seats",
+            got=", ".join(self),
+            cure=f'name its policy in the plan: seats={{"{seat}": "agent"}}',
+        )
 
 
 class _Table:
@@ -75,7 +105,8 @@ class _Table:
             while self.live:
                 await self.tick.wait()
                 self.tick.clear()
-                if self.live and len(self.waiting) >= self.live:
+                # two seats of one episode may wait at once: what counts is that every episode does
+                if self.live and len({w.order[0] for w in self.waiting}) >= self.live:
                     await self._ask()
             return [task.result() for task in running]
         finally:
@@ -96,22 +127,19 @@ class _Table:
         if hasattr(policy, "renderer"):  # local weights gain from a batch, and fail together or not at all
             made = await policy.sample([w.prompt for w in batch], self.stage.how)
             for w, completion in zip(batch, made, strict=True):
-                w.reply.set_result(completion)
+                w.answer(completion)
             return
         asked = (policy.sample([w.prompt], self.stage.how) for w in batch)
         for w, answer in zip(batch, await asyncio.gather(*asked, return_exceptions=True), strict=True):
-            if isinstance(answer, BaseException):
-                w.reply.set_exception(answer)
-            else:
-                w.reply.set_result(answer[0])
+            w.answer(answer if isinstance(answer, BaseException) else answer[0])
 
     async def _episode(self, number: int, attempt: Attempt) -> Episode:
         task, stage = attempt.task, self.stage
-        seats: dict[str, Seat] = {}
+        seats = _Seats()
         answer, outcome, fault = "", Outcome.OK, None
         try:
             async with stage.world.open(task, derive(stage.how.seed, task.task_id, attempt.sample)) as world:
-                seats = {seat: self._seat(number, attempt, seat, world) for seat in stage.seats}
+                seats = _Seats({seat: self._seat(number, attempt, seat, world) for seat in stage.seats})
                 answer = (await stage.workflow(task, seats, world)).text
                 if not answer:
                     outcome = Outcome.AGENT_FAILED
@@ -127,6 +155,11 @@ class _Table:
             self.live -= 1
             self.tick.set()
         traces = tuple(seat.trace(outcome, fault) for seat in seats.values())
+        if not seats:  # the world never opened: the fault still needs traces that carry it
+            traces = tuple(
+                Trace(task.task_id, attempt.sample, seat, policy, (), outcome, fault=fault)
+                for seat, policy in stage.seats.items()
+            )
         return Episode(f"{task.task_id}/{attempt.sample}", task, attempt.sample, traces, answer)
 
     def _seat(self, number: int, attempt: Attempt, seat: str, world: World) -> Seat:
@@ -148,7 +181,7 @@ class _Table:
             sampler=ask,
             how=stage.how,
             budgets=stage.budgets,
-            tools=world.tools(seat),
+            tools=world.tools(seat) if seat in world.seats else (),  # others talk, and touch nothing
             given=policy.renderer.call_start if stage.forces_call and hasattr(policy, "renderer") else (),
         )
 

@@ -20,6 +20,7 @@ from evolvent.records import (
     Tool,
     Trace,
     Turn,
+    said,
 )
 
 
@@ -78,8 +79,12 @@ class Seat:
 
     async def say(self, *heard: Message) -> Message:
         """Hear `heard`, then speak: the reply is sampled and recorded token by token."""
-        given = self._given if not self._tokens else ()
+        given = self._given if not self.turns else ()
         self._hear(heard, given)
+        left = self._left()
+        limit = min(left, key=lambda k: left[k])
+        if left[limit] <= 0:
+            self._cut(limit)
         rank = len(self.turns)
         prompt = Prompt(
             messages=tuple(self._messages),
@@ -87,14 +92,13 @@ class Seat:
             tokens=tuple(self._tokens) if self._renderer else None,
             stream=(self.task.task_id, self.sample, self.name, rank),
             continues=self._last_call,
-            max_tokens=self._room(),
+            max_tokens=left[limit],
         )
         made = await self._sampler(self.policy, prompt, self._how)
         message = self._read(made, given)
         self._write(made, message)
         if made.finish == Finish.LENGTH:
-            self.truncation = self._limit()
-            raise BudgetSpent(self.truncation)
+            self._cut(limit)
         return message
 
     def recite(self, message: Message, *heard: Message) -> Message:
@@ -103,11 +107,13 @@ class Seat:
             raise BadInput("a demonstration needs a local policy", got=self.policy, cure="train a local model")
         self._hear(heard, ())
         tokens = self._renderer.reply(message, self.tools)
+        self._messages.append(message)
         self._record(message, tokens, (True,) * len(tokens), finish="recited")
         self._spoken += len(tokens)
-        if self._spoken > self._budgets.episode_tokens or len(self._tokens) > self._budgets.context_tokens:
-            self.truncation = "context" if len(self._tokens) > self._budgets.context_tokens else "episode"
-            raise BudgetSpent(self.truncation)
+        left = self._left()
+        limit = min(("context", "episode"), key=lambda k: left[k])
+        if left[limit] < 0:
+            self._cut(limit)
         return message
 
     def trace(self, outcome: Outcome, fault: Fault | None) -> Trace:
@@ -127,6 +133,14 @@ class Seat:
     # ------------------------------------------------------------ the record
 
     def _hear(self, heard: Sequence[Message], given: tuple[int, ...]) -> None:
+        if not heard:
+            raise BadInput(
+                "a seat must hear something before it speaks",
+                where=f"task {self.task.task_id}, seat {self.name!r}",
+                got="say() without a message",
+                cure='say(said("user", "go on")), so that the context shows whose turn it is',
+            )
+        heard = _as_heard(heard)
         added: tuple[int, ...] = ()
         if self._renderer is not None:
             is_first = not self._messages
@@ -146,6 +160,7 @@ class Seat:
         self.trainable = self.trainable and bool(made.tokens) and self._renderer is not None
         self._spoken += len(made.tokens)
         self._last_call = made.call_id
+        self._messages.append(message)
         self._record(
             message,
             made.tokens,
@@ -174,25 +189,21 @@ class Seat:
         )
         self.turns.append(replace(turn, **more) if more else turn)  # type: ignore[arg-type]
         self._tokens += tokens
-        if message.role == "assistant":
-            self._messages.append(message)
 
     # ------------------------------------------------------------ the budgets
 
-    def _room(self) -> int:
-        left = self._left()
-        room = min(left.values())
-        if room <= 0:
-            self.truncation = min(left, key=lambda k: left[k])
-            raise BudgetSpent(self.truncation)
-        return room
-
-    def _limit(self) -> str:
-        """Which budget ended the last turn."""
-        spent = len(self.turns[-1].tokens)
-        if spent >= self._budgets.turn_tokens:
-            return "turn"
-        return "context" if len(self._tokens) >= self._budgets.context_tokens else "episode"
+    def _cut(self, limit: str) -> None:
+        """End the episode at one of the three limits."""
+        if limit == "context" and tuple(self._messages) == self.task.prompt:
+            raise BadInput(
+                "the prompt of a task is longer than the context",
+                where=f"task {self.task.task_id}, seat {self.name!r}",
+                got=f"{len(self._tokens)} tokens before the first word of the policy",
+                wanted=f"fewer than budgets.context_tokens = {self._budgets.context_tokens}",
+                cure="raise budgets.context_tokens as far as the model's context goes, or leave such tasks out",
+            )
+        self.truncation = limit
+        raise BudgetSpent(limit)
 
     def _left(self) -> dict[str, int]:
         return {
@@ -200,3 +211,12 @@ class Seat:
             "context": self._budgets.context_tokens - len(self._tokens),
             "episode": self._budgets.episode_tokens - self._spoken,
         }
+
+
+def _as_heard(heard: Sequence[Message]) -> tuple[Message, ...]:
+    """Replies of other seats at the end are words of a user to this one; examples inside a prompt stay as they are."""
+    num_others = 0
+    while num_others < len(heard) and heard[-1 - num_others].role == "assistant":
+        num_others += 1
+    kept = len(heard) - num_others
+    return (*heard[:kept], *(said("user", m.text) for m in heard[kept:]))
