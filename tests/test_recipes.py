@@ -37,7 +37,7 @@ def small(name):
         cold_start=cold,
         num_steps=2,
         tasks_per_step=4,
-        group_size=min(plan.group_size, 2),
+        group_size=min(plan.group_size, 3),
         checkpoint_every=1,
         keep_checkpoints=9,
         num_threads=1,
@@ -131,7 +131,8 @@ def test_two_steps_write_every_file(name, finished):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_fault_in_one_rollout_changes_nobody_elses_score(name, finished):
-    plan, episodes = small(name), finished(name).episodes(name="")
+    plan, run = small(name), finished(name)
+    episodes = run.episodes(run.last_checkpoint()[0], name="")
     judge = lift(plan.reward)
     fault = Fault("Planted", "the endpoint went away")
     hurt = [replace(t, outcome=Outcome.INFRASTRUCTURE_FAILED, fault=fault, score=None) for t in episodes[0].traces]
