@@ -97,7 +97,8 @@ def test_a_level_that_is_too_hard_closes_after_a_longer_patience():
 
 
 def test_a_level_that_closed_opens_again_only_after_patience_and_as_if_new():
-    frontier = practise(live(patience=2, lower_patience=2), {A1: [0.9]}, {A1: [0.9]}, {A2: [0.0]}, {A2: [0.0]})
+    frontier = practise(live(patience=2, lower_patience=2), {A1: [0.9]}, {A1: [0.9]})
+    practise(frontier, {A1: [0.9], A2: [0.0]}, {A1: [0.9], A2: [0.0]})
     assert A2 not in frontier.open_cells()
     practise(frontier, {A1: [0.9]})
     assert A2 not in frontier.open_cells()
@@ -177,7 +178,7 @@ def test_held_out_accuracy_stands_in_until_a_cell_is_practised():
 def test_accuracy_of_another_way_to_act_is_not_taken_for_that_of_practice(metric):
     frontier = live()
     frontier.adapt(report(0.1))
-    frontier.adapt(report(0.9, metric))
+    frontier.adapt(report(0.6, metric))
     assert frontier.weights()[A1] == pytest.approx(0.41)
 
 

@@ -112,7 +112,6 @@ class LiveFrontier:
         cell = self._cell((family, levels[top]))
         if (cell.above >= self.plan.patience or cell.retired) and top + 1 < len(levels) and cell.rate > 0.5:
             self._top[family] = top + 1
-            cell.above = 0
             self.events.append(f"raised {family} to {levels[top + 1]}")
         elif cell.below >= self.plan.lower_patience and top + 1 > self.plan.start_levels:
             self._top[family] = top - 1

@@ -12,6 +12,11 @@ from torch import Tensor
 from evolvent.errors import BadInput
 
 Named = Sequence[tuple[str, torch.nn.Parameter]]
+REMEMBERED: dict[Any, set[str]] = {
+    torch.optim.AdamW: {"step", "exp_avg", "exp_avg_sq"},
+    torch.optim.Muon: {"momentum_buffer"},
+}
+"""What each optimizer keeps for a weight."""
 KEPT_IN_TABLES = ("embed", "lm_head", "wte", "wpe")  # matrices that are looked up rather than multiplied
 
 
@@ -69,12 +74,16 @@ class Muon:
         if inside:
             decay = self.weight_decay
             inner.append(torch.optim.Muon(inside, lr=self.lr, momentum=self.momentum, weight_decay=decay))
-        if others:  # an adapter has matrices only
+        if others or not inside:  # an adapter has matrices only
             inner.append(_adamw(self.rest, others))
         return LiveOptimizer(named, inner, self.rest.schedule, self.rest.max_grad_norm)
 
 
 def _adamw(plan: AdamW, parameters: list[torch.nn.Parameter]) -> torch.optim.AdamW:
+    if not parameters:
+        raise BadInput(
+            "nothing to train", got="no weight that asks for a gradient", cure="unfreeze some, or adapter=lora"
+        )
     return torch.optim.AdamW(
         parameters, lr=plan.lr, betas=plan.betas, eps=plan.eps, weight_decay=plan.weight_decay, fused=True
     )
@@ -118,7 +127,7 @@ class LiveOptimizer:
         return kept
 
     def restore(self, kept: Mapping[str, Tensor]) -> None:
-        """The inverse of `state`."""
+        """The inverse of `state`; what another model or optimizer remembered is refused before anything changes."""
         remembered: dict[str, dict[str, Tensor]] = {}
         for key, value in kept.items():
             name, _, what = key.rpartition("/")
@@ -127,23 +136,31 @@ class LiveOptimizer:
         self._check(remembered)
         self.num_updates = int(kept["num_updates"])
         for optimizer in self.inner:
+            optimizer.state.clear()
             owned = {p for group in optimizer.param_groups for p in group["params"]}
             for name, parameter in self.named:
                 if name in remembered and parameter in owned:
                     # fused steps are counted on the device of the weights
-                    optimizer.state[parameter] = {
-                        k: v.detach().clone().to(parameter.device) for k, v in remembered[name].items()
-                    }
+                    mine = {k: v.detach().clone().to(parameter.device) for k, v in remembered[name].items()}
+                    optimizer.state[parameter] = mine
 
     def _check(self, remembered: Mapping[str, Mapping[str, Tensor]]) -> None:
-        shapes = {name: parameter.shape for name, parameter in self.named}
+        shapes = {name: tuple(parameter.shape) for name, parameter in self.named}
+        wanted = {
+            name: REMEMBERED.get(type(optimizer))
+            for optimizer in self.inner
+            for group in optimizer.param_groups
+            for name, parameter in self.named
+            if any(parameter is p for p in group["params"])
+        }
         for name, mine in remembered.items():
-            for what, value in mine.items():
-                if value.ndim and value.shape != shapes.get(name):
-                    raise BadInput(
-                        "the kept optimizer is of another model",
-                        where=f"{name}/{what}",
-                        got=tuple(value.shape),
-                        wanted=tuple(shapes[name]) if name in shapes else f"one of {len(shapes)} other weights",
-                        cure="resume with the plan that wrote it",
-                    )
+            shape = next((tuple(v.shape) for v in mine.values() if v.ndim), ())
+            if name not in shapes or shape not in ((), shapes[name]):
+                raise _other("model", name, shape, shapes.get(name, "no weight of this name"))
+            if wanted[name] is not None and set(mine) != wanted[name]:
+                raise _other("optimizer", name, sorted(mine), sorted(wanted[name] or ()))
+
+
+def _other(kind: str, name: str, got: object, wanted: object) -> BadInput:
+    what, cure = f"the kept optimizer state is of another {kind}", "resume with the plan that wrote it"
+    return BadInput(what, where=name, got=got, wanted=wanted, cure=cure)
