@@ -18,12 +18,24 @@ def lengths(packs):
 
 
 def test_packs_worked_by_hand():
-    # budget 10, longest first: 5+5 fill it; 4 takes 4 a row, two rows are 8, a third would be 12; 2 joins at 2 x 4 = 8
+    # budget 10: two rows of 5 fill it; 4 and 2 share 2 x 4 = 8 places, cheaper than a micro-batch of their own each
     packs = pack([row(n, i) for i, n in enumerate([2, 5, 4, 5])], 10)
     assert lengths(packs) == [[5, 5], [4, 2]]
     # 16 tokens in 2 x 5 + 2 x 4 = 18 places
     assert padding_share(packs) == pytest.approx(2 / 18)
     assert padding_share([]) == 0.0 and pack([], 10) == []
+
+
+def test_one_long_row_does_not_pad_all_others():
+    # together 41 x 500 = 20,500 places; apart 500 + 40 x 50 = 2,500 and one more micro-batch
+    packs = pack([row(500), *(row(50, i) for i in range(1, 41))], 30_000)
+    assert [len(p) for p in packs] == [1, 40]
+    assert padding_share(packs) == 0
+
+
+def test_a_little_padding_is_cheaper_than_another_micro_batch():
+    # together 2 x 60 = 120 places; apart 60 + 50 = 110, which saves 10 tokens and costs a whole micro-batch
+    assert lengths(pack([row(60), row(50, 1)], 1000)) == [[60, 50]]
 
 
 def test_the_share_of_padding_does_not_trust_the_order_within_a_pack():
