@@ -52,6 +52,7 @@ def describe(
         numbers[f"{before}signal_share"] = batch.signal_share
         numbers[f"{before}dead_groups"] = batch.num_dead_groups
         numbers[f"{before}num_untrainable"] = batch.num_untrainable
+        numbers[f"{before}num_unscored"] = batch.num_unscored
         numbers |= {f"{before}{key}": value for key, value in updates[name].items()}
     weights = {key: weight for batch in batches.values() for key, weight in batch.credits.items()}
     credit = {

@@ -136,8 +136,8 @@ def summarize(cells: Sequence[Cell], view: View) -> dict[str, Estimate]:
     whole = join(cells)
     right = whole.best if view.num_samples > 1 else whole.scores
     return {
-        view.metric: metrics.mean(right),
-        "tool_use": metrics.mean(whole.used_tool),
+        view.metric: metrics.share(right),
+        "tool_use": metrics.share(whole.used_tool),
         "accuracy_given_tool": metrics.ratio(whole.right_with_tool, whole.used_tool),
         "num_tokens": metrics.mean(whole.num_tokens),
     }
@@ -167,7 +167,7 @@ def find_weaknesses(cells: Sequence[Cell], episodes: Sequence[Episode], num: int
         Weakness(
             cell.family,
             cell.level,
-            metrics.mean(cell.scores),
+            metrics.share(cell.scores),
             tuple(
                 e.episode_id
                 for e in episodes

@@ -46,6 +46,13 @@ def mean(values: Sequence[float], seed: int = 0) -> Estimate:
     return ratio(values, [1.0] * len(values), seed)
 
 
+def share(values: Sequence[float], seed: int = 0) -> Estimate:
+    """A mean of values in 0..1 over tasks: Wilson where each is 0 or 1, so that none of 16 is not certainly none."""
+    if all(v in (0.0, 1.0) for v in values):
+        return wilson(int(sum(values)), len(values))
+    return mean(values, seed)
+
+
 def ratio(tops: Sequence[float], bottoms: Sequence[float], seed: int = 0) -> Estimate:
     """sum(tops) / sum(bottoms) over tasks, resampled by task; NaN where nothing is below the line."""
     top, bottom = _columns(tops, bottoms)
