@@ -136,9 +136,11 @@ class Live:
 
     def update(self, phase: Phase, name: str, batch: Batch) -> dict[str, float]:
         """Credit to weights."""
+        policy = self.policies[name]
+        before = getattr(policy, "version", 0)
         with self.clock(self.last, "update_s"):
-            return update(
-                self.policies[name],
+            numbers = update(
+                policy,
                 self.optimizers[name],
                 batch,
                 part(phase.loss, name),
@@ -146,6 +148,9 @@ class Live:
                 max_logprob_gap=self.plan.max_logprob_gap,
                 reference=self.references.get(name),
             )
+        if batch.rows:
+            gates.check_new_version(before, policy)
+        return numbers
 
     def observe(
         self,

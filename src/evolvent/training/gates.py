@@ -41,6 +41,8 @@ def check_versions(episodes: Sequence[Episode], policies: Any) -> None:
     for episode in episodes:
         for trace in episode.traces:
             now = getattr(policies.get(trace.policy), "version", None)
+            if now is None:  # an endpoint or a script: its weights are not ours to follow
+                continue
             old = sorted({t.version for t in trace.turns if t.version >= 0 and t.version != now})
             if old:
                 raise GateFailed(
@@ -50,6 +52,18 @@ def check_versions(episodes: Sequence[Episode], policies: Any) -> None:
                     wanted=f"version {now}",
                     cure="the sampler did not receive the new weights after an update",
                 )
+
+
+def check_new_version(before: int, policy: Any) -> None:
+    """Stop where weights were changed and their version was not: stale samples could not be told apart any more."""
+    if policy.version == before:
+        raise GateFailed(
+            "the weights were updated and their version did not grow",
+            where=f"policy {policy.name!r}",
+            got=f"version {policy.version} before and after",
+            wanted=f"version {before + 1}",
+            cure="policy.updated() must count, and drop whatever was computed with the former weights",
+        )
 
 
 def check_masks(episodes: Sequence[Episode]) -> None:
