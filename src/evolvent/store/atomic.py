@@ -15,6 +15,15 @@ from evolvent.errors import EvolventError, StoreError
 # A process id alone is not enough: in a container every start may get the same one.
 _TOKEN = f"{os.getpid()}-{secrets.token_hex(4)}"
 
+
+def _renew_token() -> None:
+    # a forked worker is another writer, and may die alone
+    global _TOKEN  # noqa: PLW0603
+    _TOKEN = f"{os.getpid()}-{secrets.token_hex(4)}"
+
+
+os.register_at_fork(after_in_child=_renew_token)
+
 _WHY = {
     errno.ENOSPC: ("the disk is full", "free some space there, or send the run elsewhere with out=FOLDER"),
     errno.EDQUOT: ("the disk quota is used up", "free some space there, or send the run elsewhere with out=FOLDER"),
