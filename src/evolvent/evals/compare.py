@@ -68,21 +68,23 @@ def compare_levels(
     cold: Collection[CellKey],
     trained: Collection[CellKey],
 ) -> list[dict[str, Any]]:
-    """A row per (family, level): a level is reached when it was trained, `after` >= 0.5 and the gain's low end > 0."""
-    rows = []
-    for cell in after.cells:
-        key = (cell.family, cell.level)
+    """A row per (family, level): a level is reached when it was trained, `after` >= 0.5 and the gain's low end > 0.
+
+    What was trained and never measured has a row of None.
+    """
+    measured = [(cell.family, cell.level) for cell in after.cells]
+    rows: list[dict[str, Any]] = []
+    for key in [*measured, *sorted({*start, *cold, *trained} - set(measured))]:
+        row = {"family": key[0], "level": key[1], "start": key in start, "in_cold_start": key in cold}
         pair = _pair(before, after, key)
         if pair is None or not pair[1].scores:
+            rows.append({**row, **dict.fromkeys(("reached", "before", "after", "low", "high"))})
             continue
         change = metrics.difference(pair[1].scores, pair[0].scores)
         value = sum(pair[1].scores) / len(pair[1].scores)
         rows.append(
             {
-                "family": cell.family,
-                "level": cell.level,
-                "start": key in start,
-                "in_cold_start": key in cold,
+                **row,
                 "reached": key in trained and value >= REACHED_AT and change.low > 0,
                 "before": sum(pair[0].scores) / len(pair[0].scores),
                 "after": value,
@@ -104,11 +106,17 @@ def skill_gap(after: Report, control: Report, keys: Collection[CellKey]) -> Esti
 
 def verdict(difference: Estimate, forced_share: float, skill: Estimate | None, control: str) -> str:
     """One sentence that claims no more than was measured."""
+    if math.isnan(difference.value):
+        return "nothing to compare: no task was measured on both sides"
+    if difference.high < 0:
+        return "a loss: the whole interval of the difference lies below zero"
     if not difference.low > 0:
         return "no gain: the interval of the difference holds zero"
     part = f"forcing a tool call at the start alone reproduces {max(0.0, forced_share):.0%} of the gain"
     if skill is None:
         return f"strategy, not skill: {part}; no control to compare with (evolvent run sft with the same seed)"
+    if math.isnan(skill.value):
+        return f"strategy, not skill: {part}; on levels that the cold start never showed there is nothing to compare"
     if not skill.low > 0:
         return f"strategy, not skill: {part}; accuracy given tool use is no better than in {control}"
     return (

@@ -70,19 +70,22 @@ HeldOut = Mapping[tuple[str, int], Sequence[Task]]
 
 
 def hold_out(suite: Suite, source: Source) -> dict[tuple[str, int], list[Task]]:
-    """The held-out tasks themselves: no question twice; a cell that runs dry gives what it has."""
-    return {cell: _distinct(source, *cell, num) for cell, num in suite.cells(source).items()}
+    """The held-out tasks themselves: no question twice in all; a cell that runs dry gives what it has."""
+    seen: set[str] = set()
+    return {cell: _distinct(source, *cell, num, seen) for cell, num in suite.cells(source).items()}
 
 
-def _distinct(source: Source, family: str, level: int, num: int) -> list[Task]:
+def _distinct(source: Source, family: str, level: int, num: int, seen: set[str]) -> list[Task]:
     limit = source.num_tasks(family, level, "test")
-    found: dict[str, Task] = {}
+    found: list[Task] = []
     for index in range(min(limit, 4 * num) if limit is not None else 4 * num):
-        task = source.task(family, level, index, "test")
-        found.setdefault(task.question, task)
         if len(found) == num:
             break
-    return list(found.values())
+        task = source.task(family, level, index, "test")
+        if task.question not in seen:
+            seen.add(task.question)
+            found.append(task)
+    return found
 
 
 def measure(held_out: HeldOut, stage: Stage, judge: Judge, *, step: int, view: View) -> tuple[Report, list[Episode]]:
