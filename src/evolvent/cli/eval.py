@@ -4,37 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from evolvent.cli.chosen import choose_tasks, in_headline, is_finite, read_asked, source_words
 from evolvent.cli.main import Command
 from evolvent.cli.screen import Screen
-from evolvent.cli.subject import Setting, Subject, build_policies, find_subject, one_word, settle
+from evolvent.cli.subject import build_policies, find_subject, one_word, settle
 from evolvent.cli.ticks import Watched, ticking
 from evolvent.cli.words import one_line, percent
-from evolvent.errors import BadInput, InfrastructureError
+from evolvent.errors import InfrastructureError
 from evolvent.evals import metrics
 from evolvent.evals.compare import as_numbers, clean
-from evolvent.evals.measure import HeldOut, Suite, View, hold_out, join, measure, value_of
-from evolvent.records import Cell, Episode, Estimate, Prompt, Report, Sampling, Task, encode, said
+from evolvent.evals.measure import View, join, measure, value_of
+from evolvent.records import Cell, Episode, Estimate, Prompt, Report, Sampling, said
 from evolvent.rewards import lift
 from evolvent.rollouts.play import Stage
 from evolvent.seeds import derive
 from evolvent.tasks.source import Source
 
-MANY = 1_000_000  # more levels than any source has
 NUM_EXAMPLES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What `eval` takes beside the setting: tasks of each level, attempts at each, which levels, which rows of a file."""
-
-    num_tasks: int | None = None
-    k: int = 1
-    level: str | None = None
-    split: str = "test"
 
 
 def main(command: Command) -> dict[str, Any]:
@@ -53,15 +41,16 @@ def main(command: Command) -> dict[str, Any]:
         workflow = Watched(setting.workflow, tick)
         stage = Stage(workflow, setting.world, policies, subject.seats, how, setting.budgets)
         report, episodes = measure(held_out, stage, lift(setting.reward), step=subject.step or 0, view=view)
-    head = [c for c in report.cells if _in_headline(c, source, asked)]
+    head = [c for c in report.cells if in_headline(c, source, asked)]
     _check_faults(head, episodes)
     answer = {
         "policy": subject.policy,
         "run": str(subject.run.path) if subject.run else None,
         "step": subject.step,
-        "source": _source_words(setting.source),
+        "source": source_words(setting.source),
         **_numbers(head),
         "num_faults": sum(c.num_faults for c in report.cells),
+        "num_cut": sum(any(t.truncation for t in e.traces) for e in episodes),
         "levels": [{"family": c.family, "level": c.level, **_numbers([c])} for c in report.cells],
         "k": asked.k,
         "temperature": setting.temperature,
@@ -71,103 +60,6 @@ def main(command: Command) -> dict[str, Any]:
     }
     _show(screen, answer, report, episodes, source)
     return answer
-
-
-def read_asked(fields: dict[str, str]) -> Asked:
-    """The verb's own keys, checked."""
-    numbers = {}
-    for key in ("num_tasks", "k"):
-        if key in fields:
-            if not fields[key].isdecimal() or int(fields[key]) < 1:
-                raise BadInput("not a number of tries", where=key, got=fields[key], wanted="a whole number from 1 on")
-            numbers[key] = int(fields[key])
-    split = fields.get("split", "test")
-    if split not in ("test", "all"):
-        raise BadInput("unknown split", where="split", got=split, wanted="test, or all for every row of a file",
-                       cure="training rows show what was learned by heart, so they are measured with split=all only")  # fmt: skip
-    return Asked(**numbers, level=fields.get("level"), split=split)
-
-
-# ---------------------------------------------------------------- which tasks
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """A source cut down to some levels (None: all), or, for a file, with its two splits put together as one."""
-
-    source: Source
-    only: tuple[int, ...] | None
-    together: bool
-
-    @property
-    def families(self) -> tuple[str, ...]:
-        """The families that have one of the levels."""
-        return tuple(f for f in self.source.families if self.levels(f))
-
-    def levels(self, family: str) -> tuple[int, ...]:
-        """The levels that were asked for."""
-        return tuple(n for n in self.source.levels(family) if self.only is None or n in self.only)
-
-    def num_tasks(self, family: str, level: int, split: str) -> int | None:
-        """How many tasks a cell holds."""
-        held = self.source.num_tasks(family, level, split)
-        if not self.together or held is None:
-            return held
-        return held + (self.source.num_tasks(family, level, "train") or 0)
-
-    def task(self, family: str, level: int, index: int, split: str = "test") -> Task:
-        """Task `index`; training rows come behind the held-out ones."""
-        held = self.source.num_tasks(family, level, split)
-        if self.together and held is not None and index >= held:
-            return self.source.task(family, level, index - held, "train")
-        return self.source.task(family, level, index, split)
-
-
-def choose_tasks(subject: Subject, setting: Setting, asked: Asked) -> tuple[Source, HeldOut]:
-    """The tasks of each (family, level): those of the run's own suite, unless the command says otherwise."""
-    from evolvent import tasks
-
-    source = tasks.source(setting.source, setting.seed) if isinstance(setting.source, str) else setting.source
-    if asked.split == "all" and not _is_finite(source):
-        raise BadInput("split=all has no effect on tasks that are made", where="split", got=_source_words(setting.source),
-                       wanted="a file", cure="leave it out: held-out tasks never run dry")  # fmt: skip
-    only = _levels(source, asked.level)
-    if asked.level is None and subject.suite is None and not _is_finite(source):
-        only = tuple({source.levels(f)[0] for f in source.families})
-    num = asked.num_tasks or 256
-    suite = subject.suite if subject.suite and not asked.num_tasks else Suite(num, num, num_levels=MANY)
-    held_out = hold_out(suite, Chosen(source, only, asked.split == "all"))
-    if not any(held_out.values()):
-        raise BadInput("no task is held out", where=f"source={_source_words(setting.source)}", got="0 tasks in the test split",
-                       cure="split=all measures every row, for a policy that was not trained on this file")  # fmt: skip
-    return source, {cell: found for cell, found in held_out.items() if found}
-
-
-def _levels(source: Source, words: str | None) -> tuple[int, ...] | None:
-    if words in (None, "all"):
-        return None
-    offered = sorted({n for f in source.families for n in source.levels(f)})
-    parts = str(words).strip("[]").split(",")
-    if not all(p.strip().isdecimal() and int(p) in offered for p in parts):
-        raise BadInput("no such level", where="level", got=words, wanted=", ".join(map(str, offered)),
-                       cure="one level, several with commas, or all")  # fmt: skip
-    return tuple(int(p) for p in parts)
-
-
-def _is_finite(source: Source) -> bool:
-    """Whether all tasks are rows of files."""
-    return all(source.num_tasks(f, source.levels(f)[0], "test") is not None for f in source.families)
-
-
-def _in_headline(cell: Cell, source: Source, asked: Asked) -> bool:
-    """Rows of a file count all; of levels that are climbed the first one does, unless levels were asked for."""
-    return asked.level is not None or _is_finite(source) or cell.level == source.levels(cell.family)[0]
-
-
-def _source_words(source: Source | str) -> Any:
-    if isinstance(source, str):
-        return str(Path(source).resolve()) if Path(source).is_file() else source
-    return encode(source)
 
 
 # ---------------------------------------------------------------- numbers
@@ -206,38 +98,68 @@ def _check_faults(cells: Sequence[Cell], episodes: Sequence[Episode]) -> None:
     if any(c.scores for c in cells):
         return
     faults = [t.fault for e in episodes for t in e.traces if t.fault is not None]
-    raise InfrastructureError("every attempt broke, so nothing was measured", where=faults[0].where if faults else "",
-                              got=faults[0].why if faults else f"{len(episodes)} attempts")  # fmt: skip
+    raise InfrastructureError(
+        "every attempt broke, so nothing was measured",
+        where=faults[0].where if faults else "",
+        got=faults[0].why if faults else f"{len(episodes)} attempts",
+    )
 
 
 # ---------------------------------------------------------------- what a person sees
 
 
 def _show(screen: Screen, answer: dict[str, Any], report: Report, episodes: Sequence[Episode], source: Source) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2))
-    columns = ("family", "level", "tasks", "accuracy", "95 %", *(["pass@" + str(answer["k"])] if answer["k"] > 1 else []), "tool use")
+    columns = (
+        "family",
+        "level",
+        "tasks",
+        "accuracy",
+        "95 %",
+        *(["pass@" + str(answer["k"])] if answer["k"] > 1 else []),
+        "tool use",
+    )
     for name in columns:
         table.add_column(name, justify="left" if name == "family" else "right")
     for row in answer["levels"]:
         more = [percent(row["pass_at_k"])] if answer["k"] > 1 else []
-        table.add_row(row["family"], str(row["level"]), str(row["num_tasks"]), percent(row["accuracy"]),
-                      f"{percent(row['low'])} to {percent(row['high'])}", *more, percent(row["tool_use"]))  # fmt: skip
+        table.add_row(
+            row["family"],
+            str(row["level"]),
+            str(row["num_tasks"]),
+            percent(row["accuracy"]),
+            f"{percent(row['low'])} to {percent(row['high'])}",
+            *more,
+            percent(row["tool_use"]),
+        )
     screen.console.print(table)
     for episode in _wrong(report, episodes):
-        private = episode.task.private
-        screen.console.print(f"wrong   {escape(one_line(episode.task.question))}  ->  {escape(one_line(episode.answer) or '(no answer)')}"
-                             f"   wanted {escape(one_line(private.answer if private else '?'))}", style="dim")  # fmt: skip
-    of = "" if len(answer["levels"]) == 1 else ", the starting level" if not _is_finite(source) else ", all rows"
-    screen.say(f"\n[bold]accuracy {percent(answer['accuracy'])}[/bold], 95 % {percent(answer['low'])} to {percent(answer['high'])}, "
-               f"{answer['num_tasks']} tasks{of if answer['num_tasks'] < sum(r['num_tasks'] for r in answer['levels']) else ''}, "
-               f"temperature {answer['temperature']:g}, {answer['seconds']:.0f} s")  # fmt: skip
+        wanted = episode.task.private.answer if episode.task.private else "?"
+        said_it = one_line(episode.answer) or "(no answer)"
+        words = f"{one_line(episode.task.question)}  ->  {said_it}   wanted {one_line(wanted)}"
+        screen.console.print(f"wrong   {words}", style="dim", markup=False)
+    num_all = sum(row["num_tasks"] for row in answer["levels"])
+    of = ", the starting level" if answer["num_tasks"] < num_all else ""
+    screen.say(
+        f"\n[bold]accuracy {percent(answer['accuracy'])}[/bold], 95 % {percent(answer['low'])} to "
+        f"{percent(answer['high'])}, {answer['num_tasks']} tasks{of}, temperature {answer['temperature']:g}, "
+        f"{answer['seconds']:.0f} s"
+    )
+    if answer["num_cut"]:
+        screen.say(
+            f"{answer['num_cut']} attempts ran out of a budget (budgets.turn_tokens, .context_tokens, .episode_tokens)"
+        )
     if answer["num_faults"]:
-        screen.say(f"{answer['num_faults']} attempts broke and are left out")
-    if _is_finite(source) and answer["split"] == "test":
-        screen.say("only held-out rows were measured; split=all takes every row, for a policy that never trained on this file")
+        why = next((t.fault.why for e in episodes for t in e.traces if t.fault is not None), "")
+        screen.console.print(
+            f"{answer['num_faults']} attempts broke and are left out: {one_line(why, 240)}", markup=False
+        )
+    if is_finite(source) and answer["split"] == "test":
+        screen.say(
+            "only held-out rows were measured; split=all takes every row, for a policy that never trained on this file"
+        )
 
 
 def _wrong(report: Report, episodes: Sequence[Episode]) -> list[Episode]:

@@ -27,10 +27,25 @@ VERBS = {
     "serve": ("an OpenAI-compatible server over a checkpoint", "CHECKPOINT [--port N]"),
     "init": ("a new folder with a task source, a reward and an agent that run", "DIR"),
 }
+FLAGS = {
+    "run": ("seed", "resume", "dry_run"),
+    "eval": ("seed",),
+    "play": ("seed",),
+    "recipes": ("all",),
+    "serve": ("port",),
+}
 EXTRAS = {
     "torch": "train", "transformers": "train", "safetensors": "train", "peft": "train", "reasoning_gym": "reasoning",
     "tensorboard": "track", "trackio": "trackio", "wandb": "wandb",
 }  # fmt: skip
+_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "seed": ("the seed of every random stream; the same as seed=N", {"type": int}),
+    "resume": ("go on with a run that was stopped", {"metavar": "RUN"}),
+    "dry_run": ("print the arithmetic, and do nothing", {"action": "store_true"}),
+    "all": ("every recipe in full", {"action": "store_true"}),
+    "port": ("where the server listens on loopback; 0 takes a free port", {"type": int, "default": 8000}),
+}
+_DEFAULTS = {"seed": None, "resume": None, "dry_run": False, "all": False, "port": 8000}
 EXAMPLES = """examples:
   evolvent run                              an agent teaches itself arithmetic with a calculator
   evolvent run --seed 1 reward=shuffled     the same with meaningless rewards: it must not get better
@@ -71,14 +86,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(_missing(error), as_json="--json" in (arguments or sys.argv))
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        print("\nstopped; everything up to the last checkpoint is kept", file=sys.stderr)
+        print("\nstopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
+    status = int(answer.pop("exit", 0))
     if command.json and answer:
         print(json.dumps(answer, allow_nan=False))
-    return int(answer.get("exit", 0)) if isinstance(answer, dict) else 0
+    return status
 
 
 def read_command(arguments: list[str]) -> Command | None:
@@ -97,18 +113,46 @@ def read_command(arguments: list[str]) -> Command | None:
     if {"-h", "--help"} & set(arguments[1:]):
         print(one.format_help())
         return None
-    found, unknown = one.parse_known_intermixed_args(arguments[1:])
+    try:
+        found, unknown = one.parse_known_intermixed_args(arguments[1:])
+    except argparse.ArgumentError as error:
+        raise BadInput(
+            error.message, where=f"evolvent {verb}", got=" ".join(arguments[1:]), cure=f"evolvent {verb} --help"
+        ) from None
     flags = [u for u in unknown if u.startswith("-")]
     if flags:
         known = ["--json", "--seed", "--resume", "--dry-run", "--all", "--port", "--help", "--version"]
         raise BadInput(f"no flag {flags[0]}", where=f"evolvent {verb}", got=flags[0], wanted=" ".join(known),
                        cure=f"{nearest(flags[0], known)} Everything else is written field=value.")  # fmt: skip
+    idle = [
+        name
+        for name, default in _DEFAULTS.items()
+        if getattr(found, name) != default and name not in FLAGS.get(verb, ())
+    ]
+    if idle:
+        flag = "--" + idle[0].replace("_", "-")
+        raise BadInput(
+            f"{flag} has no effect on {verb}", where=f"evolvent {verb}", got=flag, cure=f"evolvent {verb} --help"
+        )
     fields = dict(w.split("=", 1) for w in found.words if _is_field(w))
     words = tuple(w for w in found.words if not _is_field(w))
     seed = found.seed
     if "seed" in fields:
         seed = _whole(fields.pop("seed"), "seed")
     return Command(verb, words, fields, found.json, seed, found.resume, found.dry_run, found.all, found.port)
+
+
+def refuse_fields(command: Command, known: tuple[str, ...] = ()) -> None:
+    """BadInput for a field=value word that a verb has no use for."""
+    unknown = next((key for key in command.fields if key not in known), None)
+    if unknown is not None:
+        none = f"{command.verb} takes no fields; evolvent {command.verb} --help"
+        raise BadInput(
+            f"no field {unknown!r}",
+            where=f"evolvent {command.verb}",
+            got=f"{unknown}={command.fields[unknown]}",
+            cure=nearest(unknown, list(known)) if known else none,
+        )
 
 
 def _is_field(word: str) -> bool:
@@ -145,11 +189,9 @@ def verb_parser(verb: str) -> argparse.ArgumentParser:
     )  # fmt: skip
     made.add_argument("words", nargs="*", help=argparse.SUPPRESS)
     made.add_argument("--json", action="store_true", help="one JSON object as the only line on stdout")
-    made.add_argument("--seed", type=int, help="the seed of every random stream; the same as seed=N")
-    made.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped")
-    made.add_argument("--dry-run", action="store_true", help="print the arithmetic, and do nothing")
-    made.add_argument("--all", action="store_true", help="everything, where a verb can do one or all")
-    made.add_argument("--port", type=int, default=8000, help="where a server listens (loopback)")
+    for name, (words, how) in _FLAGS.items():
+        shown = words if name in FLAGS.get(verb, ()) else argparse.SUPPRESS
+        made.add_argument("--" + name.replace("_", "-"), help=shown, **how)
     return made
 
 
@@ -169,7 +211,9 @@ def _missing(error: ModuleNotFoundError) -> EvolventError:
     extra = EXTRAS.get(package)
     if extra is None:
         raise error
-    return MissingExtra(f"{package} is not installed", where="evolvent", got=str(error), cure=f'pip install "evolvent[{extra}]"')
+    return MissingExtra(
+        f"{package} is not installed", where="evolvent", got=str(error), cure=f'pip install "evolvent[{extra}]"'
+    )
 
 
 def _complain(error: EvolventError, as_json: bool) -> int:

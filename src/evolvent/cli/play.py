@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from evolvent.cli.eval import Asked, choose_tasks, read_asked
+from evolvent.cli.chosen import Asked, choose_tasks, read_asked
 from evolvent.cli.main import Command
 from evolvent.cli.screen import Screen
 from evolvent.cli.subject import Setting, Subject, build_policies, find_subject, settle
@@ -28,8 +28,13 @@ UNJUDGED = Reference("evolvent.rewards.verify:exact")
 def main(command: Command) -> dict[str, Any]:
     """Ask once, draw held-out tasks, or ask as long as there are questions; the answer holds every exchange."""
     if not command.words:
-        raise BadInput("play needs somebody to ask", where="evolvent play", got="nothing", wanted="POLICY",
-                       cure="a run, a checkpoint, a model folder, nano, or a URL: evolvent play runs/circle-0-1")  # fmt: skip
+        raise BadInput(
+            "play needs somebody to ask",
+            where="evolvent play",
+            got="nothing",
+            wanted="POLICY",
+            cure="a run, a checkpoint, a model folder, nano, or a URL: evolvent play runs/circle-0-1",
+        )
     screen = Screen(as_json=command.json)
     subject = find_subject(command.words[0])
     asked = read_asked({k: v for k, v in command.fields.items() if k in ("num_tasks", "level")})
@@ -38,7 +43,9 @@ def main(command: Command) -> dict[str, Any]:
     words = " ".join(command.words[1:])
     if words:
         if "source" in command.fields:
-            raise BadInput("either your own question or tasks of a source", got=f"{words!r} and source=", cure="leave one out")
+            raise BadInput(
+                "either your own question or tasks of a source", got=f"{words!r} and source=", cure="leave one out"
+            )
         table.ask(words)
     elif "source" in command.fields or asked != Asked():
         for task in itertools.islice(_drawn(subject, setting, asked), asked.num_tasks or NUM_DRAWN):
@@ -78,8 +85,9 @@ class _Table:
         )
 
     def _play(self, task: Task) -> Episode:
-        how = Sampling(self.setting.budgets.turn_tokens, self.setting.temperature,
-                       seed=derive(self.setting.seed, "measure") >> 1)  # fmt: skip
+        how = Sampling(
+            self.setting.budgets.turn_tokens, self.setting.temperature, seed=derive(self.setting.seed, "measure") >> 1
+        )
         workflow = Watched(self.setting.workflow, int)
         stage = Stage(workflow, self.setting.world, self.policies, self.subject.seats, how, self.setting.budgets)
         self.screen.console.print(f"\n[bold]you[/bold]   {_safe(task.question)}")
@@ -176,7 +184,7 @@ def _ending(made: Mapping[str, Any]) -> str:
     if made["truncation"]:
         words += f", cut off: the budget of the {made['truncation']} was spent"
     if made["fault"]:
-        words += f", broken: {_safe(made['fault'].splitlines()[0])}"
+        words += f", broken: {_safe(one_line(made['fault'], 240))}"
     if "score" in made:
         score = "not judged" if made["score"] is None else f"score {made['score']:g}"
         wanted = "" if made["score"] == 1 or made["wanted"] is None else f", wanted {_safe(one_line(made['wanted']))}"

@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from evolvent.cli.fit import check_fit, check_source
 from evolvent.cli.main import Command
 from evolvent.cli.screen import Screen, print_summary
-from evolvent.cli.values import override, read_plan
+from evolvent.cli.values import override, parse_plan, read_plan
 from evolvent.errors import BadInput
 from evolvent.evals.summary import summarize_run
 from evolvent.plans import Improve, check
@@ -35,17 +36,19 @@ def main(command: Command) -> dict[str, Any]:
                 cure="leave the other words out, or start a new run",
             )
         run = Run.reopen(Path(command.resume))
-        plan = from_json(run.plan_json)
+        plan = parse_plan(run.plan_json, str(run.path / "plan.json"))
     else:
         fields = dict(command.fields)
         out = fields.pop("out", None)
         plan = override(read_plan(command.words), fields)
         plan = check(plan if command.seed is None else replace(plan, seed=command.seed))
+        source = check_source(plan)
         if command.dry_run:
             return show_arithmetic(plan, screen, out)
         run = None
     policies = prepare(plan)
     if run is None:
+        check_fit(plan, policies, source)
         run = Run.create(to_json(plan, indent=1) + "\n", plan.recipe, plan.seed, Path(out) if out else None)
     show_arithmetic(plan, screen, str(run.path), policies)
     return carry_out(plan, policies, run, screen)

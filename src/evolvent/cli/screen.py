@@ -112,6 +112,14 @@ def _words(thing: Any) -> str:
 
 def print_summary(screen: Screen, summary: Mapping[str, Any], page: Path) -> None:
     """Before and after, the levels, the verdict, and three commands to go on with."""
+    print_numbers(screen, summary)
+    run = _short(summary["run"])
+    screen.console.print(f"\nreport  {_short(str(page))}\nnext    evolvent show {run}\n"
+                         f"        evolvent play {run}\n        evolvent run sft --seed {summary['seed']}")  # fmt: skip
+
+
+def print_numbers(screen: Screen, summary: Mapping[str, Any]) -> None:
+    """Before and after, the levels, and the verdict."""
     from rich.table import Table
 
     before, after = summary["before"], summary["after"]
@@ -137,9 +145,6 @@ def print_summary(screen: Screen, summary: Mapping[str, Any], page: Path) -> Non
         screen.console.print(f"\ndifference {d['value']:+.3f}, 95 % interval [{d['low']:+.3f}, {d['high']:+.3f}], "
                              f"{d['num']} tasks, {summary['seconds']:.0f} s")  # fmt: skip
         screen.console.print(f"[bold]{summary['verdict']}[/bold]")
-    run = _short(summary["run"])
-    screen.console.print(f"\nreport  {_short(str(page))}\nnext    evolvent show {run}\n"
-                         f"        evolvent play {run}\n        evolvent run sft --seed {summary['seed']}")  # fmt: skip
 
 
 def _level_table(levels: list[Mapping[str, Any]]) -> Any:
@@ -151,10 +156,14 @@ def _level_table(levels: list[Mapping[str, Any]]) -> Any:
     for row in levels:
         table.add_row(
             row["family"] + (" (start)" if row["start"] else ""), str(row["level"]), _percent(row["before"]),
-            _percent(row["after"]), f"[{row['low']:+.2f}, {row['high']:+.2f}]".replace("[", r"\["),
+            _percent(row["after"]), _interval(row["low"], row["high"]),
             "shown" if row["in_cold_start"] else "never", "yes" if row["reached"] else "-",
         )  # fmt: skip
     return table
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "-" if low is None or high is None else rf"\[{low:+.2f}, {high:+.2f}]"
 
 
 def _percent(value: float | None) -> str:

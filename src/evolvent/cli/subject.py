@@ -1,4 +1,4 @@
-"""From the word POLICY to the thing itself: a run, a checkpoint, a model folder, nano or a URL, and how it is played."""
+"""From the word POLICY to the thing itself: a run, a checkpoint, a model folder, nano or a URL, and how it plays."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urldefrag
 
+from evolvent.cli.fit import check_context
 from evolvent.cli.main import Command
-from evolvent.cli.values import override
+from evolvent.cli.values import override, parse_plan
 from evolvent.envs import Toolbox, calc
 from evolvent.envs.world import WorldPlan
-from evolvent.errors import BadInput, EvolventError, StoreError, nearest
+from evolvent.errors import BadInput, StoreError, nearest
 from evolvent.evals.measure import Suite
 from evolvent.models.spec import NANO
 from evolvent.plans import Improve
 from evolvent.policies.policy import Policy
-from evolvent.records import from_json
 from evolvent.rewards import Judge, by_task
 from evolvent.rollouts.play import Workflow
 from evolvent.rollouts.seat import Budgets
@@ -71,7 +72,8 @@ class Subject:
 def find_subject(word: str) -> Subject:
     """What the word stands for; a checkpoint inside a run directory brings the run's plan with it."""
     if word.startswith(("http://", "https://")):
-        return _alone(word, word, ENDPOINT_BUDGETS)
+        longest = _served_context(word)
+        return _alone(word, word, ENDPOINT_BUDGETS if longest is None else fitting_budgets(longest))
     if word == "nano":
         return _alone(word, NANO, fitting_budgets(NANO.max_context))
     path = Path(word).expanduser()
@@ -91,15 +93,21 @@ def find_subject(word: str) -> Subject:
 def settle(subject: Subject, command: Command, own: tuple[str, ...] = ()) -> Setting:
     """The subject's Setting with the command's fields put in; `own` are keys that the verb reads itself."""
     fields = {k: v for k, v in command.fields.items() if k not in own}
-    for key in fields:
+    for key, value in fields.items():
         if key in (LOCAL_ONLY if subject.is_endpoint else ENDPOINT_ONLY):
             kind = "an endpoint" if subject.is_endpoint else "local weights"
-            raise BadInput(f"{key} has no effect on {kind}", where=f"evolvent {command.verb}", got=f"{key}={fields[key]}",
-                           cure="leave it out")  # fmt: skip
+            raise BadInput(
+                f"{key} has no effect on {kind}",
+                where=f"evolvent {command.verb}",
+                got=f"{key}={value}",
+                cure="leave it out",
+            )
     known = [*own, *(f for f in Setting.__dataclass_fields__)]
     unknown = next((k for k in fields if k.split(".")[0] not in known), None)
     if unknown is not None:
-        raise BadInput(f"no field {unknown!r}", where=f"evolvent {command.verb}", got=unknown, cure=nearest(unknown, known))
+        raise BadInput(
+            f"no field {unknown!r}", where=f"evolvent {command.verb}", got=unknown, cure=nearest(unknown, known)
+        )
     setting: Setting = override(subject.setting, fields)
     return setting if command.seed is None else replace(setting, seed=command.seed)
 
@@ -117,34 +125,20 @@ def build_policies(subject: Subject, setting: Setting) -> dict[str, Policy]:
 
     torch.set_num_threads(setting.num_threads)
     keep_freed_memory()
-    how = {"seed": setting.seed, "dtype": setting.dtype, "device": setting.device, "engine": setting.engine}
-    policies = {name: build_policy(model, name=name, **how) for name, model in subject.models.items()}
+    policies = {
+        name: build_policy(
+            model,
+            name=name,
+            seed=setting.seed,
+            dtype=setting.dtype,
+            device=setting.device,
+            engine=setting.engine,
+        )
+        for name, model in subject.models.items()
+    }
     for name, policy in policies.items():
         check_context(name, policy, setting.budgets)
     return policies
-
-
-def check_context(name: str, policy: Policy, budgets: Budgets) -> None:
-    """BadInput where a trace could grow longer than what the model can read."""
-    longest = getattr(policy, "max_context", None)
-    if longest is not None and budgets.context_tokens > longest:
-        raise BadInput("a trace could be longer than the context of the model", where="budgets.context_tokens",
-                       got=budgets.context_tokens, wanted=f"at most {longest} for policy {name!r}",
-                       cure=f"budgets.context_tokens={longest}, or a model with a longer context")  # fmt: skip
-
-
-def read_stored_plan(run: Run) -> Improve:
-    """The plan that a run wrote down before its first step."""
-    try:
-        plan = from_json(run.plan_json)
-    except EvolventError:
-        raise
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise StoreError("plan.json is broken", where=str(run.path / "plan.json"), got=str(error),
-                         cure="restore the file from a copy") from error  # fmt: skip
-    if not isinstance(plan, Improve):
-        raise StoreError("plan.json holds no plan", where=str(run.path / "plan.json"), got=type(plan).__name__, wanted="Improve")
-    return plan
 
 
 def fitting_budgets(max_context: int) -> Budgets:
@@ -156,8 +150,13 @@ def fitting_budgets(max_context: int) -> Budgets:
 def one_word(command: Command, wanted: str) -> str:
     """The one word that a verb is about."""
     if len(command.words) != 1:
-        raise BadInput(f"{command.verb} takes one {wanted}", where=f"evolvent {command.verb}", got=" ".join(command.words) or "nothing",
-                       wanted=wanted, cure=f"evolvent {command.verb} --help")  # fmt: skip
+        raise BadInput(
+            f"{command.verb} takes one {wanted}",
+            where=f"evolvent {command.verb}",
+            got=" ".join(command.words) or "nothing",
+            wanted=wanted,
+            cure=f"evolvent {command.verb} --help",
+        )
     return command.words[0]
 
 
@@ -174,17 +173,32 @@ def _of_run(run: Run, checkpoint: Path | None, chosen: Path | None) -> Subject:
     kept = run.last_checkpoint()
     if checkpoint is None:
         if kept is None:
-            raise StoreError("the run has no checkpoint yet", where=str(run.path), wanted="a folder in checkpoints/",
-                             cure=f"go on with it: evolvent run --resume {run.path}")  # fmt: skip
+            raise StoreError(
+                "the run has no checkpoint yet",
+                where=str(run.path),
+                wanted="a folder in checkpoints/",
+                cure=f"go on with it: evolvent run --resume {run.path}",
+            )
         checkpoint = kept[1]
-    plan = read_stored_plan(run)
+    plan = parse_plan(run.plan_json, str(run.path / "plan.json"))
     models = {name: _model_of(plan, name, checkpoint) for name in sorted(set(plan.seats.values()))}
     if chosen is not None and chosen.name not in models:
-        raise BadInput("the plan of this run has no such policy", where=str(chosen), got=chosen.name, wanted=", ".join(models))
+        raise BadInput(
+            "the plan of this run has no such policy", where=str(chosen), got=chosen.name, wanted=", ".join(models)
+        )
     setting = Setting(
-        plan.source, plan.workflow, plan.world, plan.reward, plan.budgets, plan.temperature, plan.seed,
-        plan.num_threads, plan.engine, plan.device, plan.dtype,
-    )  # fmt: skip
+        plan.source,
+        plan.workflow,
+        plan.world,
+        plan.reward,
+        plan.budgets,
+        plan.temperature,
+        plan.seed,
+        plan.num_threads,
+        plan.engine,
+        plan.device,
+        plan.dtype,
+    )
     shown = chosen or (checkpoint / next(iter(models)) if len(models) == 1 else checkpoint)
     step = int(checkpoint.name.rpartition("-")[2])
     return Subject(str(shown.absolute()), models, plan.seats, setting, run, plan.suite, step)
@@ -215,8 +229,21 @@ def _holds_weights(path: Path) -> bool:
     return (path / "run.json").is_file() or (path / "config.json").is_file()
 
 
+def _served_context(url: str) -> int | None:
+    """The context of a served model where the server tells it (vLLM and `evolvent serve` do, as max_model_len)."""
+    import httpx
+
+    base, model = urldefrag(url)
+    try:
+        listed = httpx.get(f"{base.rstrip('/')}/models", timeout=5).raise_for_status().json()["data"]
+        found = next(m for m in listed if not model or m["id"] == model)
+        return int(found["max_model_len"])
+    except (httpx.HTTPError, httpx.InvalidURL, KeyError, TypeError, ValueError, StopIteration):
+        return None
+
+
 def _max_context(folder: Path) -> int:
-    """What config.json says, read without loading anything; what is wrong with the folder is found when it is loaded."""
+    """What config.json says, read without loading anything; what is wrong with a folder is found when it is loaded."""
     try:
         return int(json.loads((folder / "config.json").read_text("utf-8"))["max_position_embeddings"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 
 from evolvent.cli.screen import Screen
 from evolvent.envs.world import World
-from evolvent.errors import BadInput
 from evolvent.records import Task
 from evolvent.rollouts.play import Workflow
-from evolvent.rollouts.seat import BudgetSpent
 from evolvent.rollouts.workflows import Answer, Team
 
 EVERY_S = 5.0
@@ -20,39 +18,30 @@ EVERY_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A workflow that says when each episode is over, and that refuses a prompt which leaves no room for an answer."""
+    """A workflow that says when each episode is over."""
 
     workflow: Workflow
-    tick: Callable[[], None]
+    tick: Callable[[], object]
 
     async def __call__(self, task: Task, team: Team, world: World) -> Answer:
         """Play one episode."""
         try:
             return await self.workflow(task, team, world)
-        except BudgetSpent as spent:
-            if not any(turn.message.role == "assistant" for seat in team.values() for turn in seat.turns):
-                num = max(sum(len(turn.tokens) for turn in seat.turns) for seat in team.values())
-                raise too_long(task, num, str(spent)) from None
-            raise
         finally:
             self.tick()
-
-
-def too_long(task: Task, num_tokens: int, budget: str) -> BadInput:
-    """The error for a prompt that fills a budget by itself."""
-    return BadInput(
-        "the prompt is longer than the context",
-        where=f"task {task.task_id}",
-        got=f"{num_tokens} tokens before the first word of an answer",
-        wanted=f"fewer than budgets.{budget}_tokens",
-        cure=f"raise budgets.{budget}_tokens (a model reads no more than its own context), or leave the task out",
-    )
 
 
 @contextmanager
 def ticking(screen: Screen, total: int, stage: str) -> Iterator[Callable[[], None]]:
     """A function to call after each of `total` episodes."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     bar = Progress(
         TextColumn("[bold]{task.description:<11}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(),
@@ -70,7 +59,9 @@ def ticking(screen: Screen, total: int, stage: str) -> Iterator[Callable[[], Non
         if not screen.console.is_terminal and now - said > EVERY_S:
             said = now
             left = (now - start) / done * (total - done)
-            screen.say(f"{now - start:6.0f} s  {stage} {done} of {total}, {done / (now - start):.1f}/s, {left:.0f} s left")
+            screen.say(
+                f"{now - start:6.0f} s  {stage} {done} of {total}, {done / (now - start):.1f}/s, {left:.0f} s left"
+            )
 
     with bar:
         yield tick

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evolvent.errors import BadInput, nearest
+from evolvent.errors import BadInput, EvolventError, StoreError, nearest
+from evolvent.plans import Improve
 from evolvent.records import decode, from_json, locate
 
 STAGES = {
@@ -29,7 +30,9 @@ STAGES = {
 }
 
 WORDS = ("source", "model", "engine", "device", "dtype", "adapter", "recipe", "api_key_env")
-SOURCE_CODE = re.compile(r"(?!reasoning_gym:)[A-Za-z_][\w.]*:[A-Za-z_]\w*(\(.*\))?")  # module:name(args), not family:level
+SOURCE_CODE = re.compile(
+    r"(?!reasoning_gym:)[A-Za-z_][\w.]*:[A-Za-z_]\w*(\(.*\))?"
+)  # module:name(args), not family:level
 
 
 def recipe_names() -> list[str]:
@@ -47,10 +50,26 @@ def read_plan(words: tuple[str, ...], default: str = "circle") -> Any:
     if name.endswith(".json"):
         if not Path(name).is_file():
             raise BadInput("no such plan", where=name, cure="a run writes its own: runs/<run>/plan.json")
-        return from_json(Path(name).read_text())
+        return parse_plan(Path(name).read_text("utf-8"), name)
     if name not in recipe_names():
         raise BadInput(f"no recipe {name!r}", where="evolvent run", got=name, cure=nearest(name, recipe_names()))
     return importlib.import_module(f"evolvent.recipes.{name}").build()
+
+
+def parse_plan(text: str, where: str) -> Improve:
+    """A plan as a run wrote it down."""
+    try:
+        plan = from_json(text)
+    except EvolventError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError("the plan is broken", where=where, got=str(error), wanted="the JSON that a run writes",
+                         cure="restore the file from a copy") from error  # fmt: skip
+    if not isinstance(plan, Improve):
+        raise StoreError(
+            "this holds no plan", where=where, got=type(plan).__name__, wanted="the JSON that a run writes"
+        )
+    return plan
 
 
 def override(plan: Any, fields: Mapping[str, str]) -> Any:
@@ -73,13 +92,26 @@ def _replace(record: Any, path: list[str], text: str, key: str) -> Any:
         raise BadInput(f"no field {path[0]!r}", where=key, got=path[0], wanted=f"a field of {type(record).__name__}",
                        cure=nearest(path[0], names))  # fmt: skip
     old = getattr(record, path[0])
+    if len(path) == 1 and isinstance(old, bool | int | float):
+        _check_number(text, old, key)
     new = read_value(text, path[0]) if len(path) == 1 else _replace(old, path[1:], text, key)
     _check_kind(old, new, key)
     return dataclasses.replace(record, **{path[0]: new})  # type: ignore[type-var]
 
 
+def _check_number(text: str, old: float, key: str) -> None:
+    try:
+        json.loads(text)
+    except json.JSONDecodeError:
+        raise BadInput("not a number", where=key, got=text, wanted=f"a number such as {json.dumps(old)}") from None
+
+
 def _check_kind(old: Any, new: Any, key: str) -> None:
     """Numbers stay numbers: num_steps=ten is found here and not an hour later."""
+    if isinstance(old, bool) and not isinstance(new, bool):
+        raise BadInput("not a switch", where=key, got=json.dumps(new, default=str), wanted="true or false")
+    if isinstance(old, int | float) and isinstance(new, bool) and not isinstance(old, bool):
+        raise BadInput("not a number", where=key, got=json.dumps(new), wanted=f"a number such as {old}")
     if isinstance(old, bool | int | float) and not isinstance(new, bool | int | float):
         raise BadInput("not a number", where=key, got=repr(new), wanted=f"a number such as {old}")
     if isinstance(old, int) and not isinstance(old, bool) and isinstance(new, float):
@@ -152,5 +184,18 @@ class _Named:
             if not name.startswith("_") and hasattr(module, name):
                 return getattr(module, name)
             if home in homes:
-                known += [n for n in getattr(module, "__all__", dir(module)) if not n.startswith("_")]
-        raise BadInput(f"no name {name!r} in this stage", where=self.slot, got=name, cure=nearest(name, known))
+                known += _names_of(module)
+        raise BadInput(
+            f"no name {name!r} in this stage", where=self.slot, got=name, cure=nearest(name, sorted(set(known)))
+        )
+
+
+def _names_of(module: Any) -> list[str]:
+    """What a module offers of its own: its public list, else what was written there."""
+    if hasattr(module, "__all__"):
+        return list(module.__all__)
+    return [
+        n
+        for n, thing in vars(module).items()
+        if not n.startswith("_") and getattr(thing, "__module__", "") == module.__name__
+    ]

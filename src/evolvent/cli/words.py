@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -29,7 +30,7 @@ def sparkline(values: Sequence[float], width: int = 40, low: float | None = None
         return ""
     num = min(width, len(values))
     cuts = [round(i * len(values) / num) for i in range(num + 1)]
-    means = [sum(values[a:b]) / (b - a) for a, b in zip(cuts, cuts[1:], strict=False)]
+    means = [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(cuts)]
     bottom = min(means) if low is None else low
     top = max(means) if high is None else high
     span = (top - bottom) or 1.0

@@ -53,6 +53,8 @@ def make_app(
     @app.get("/v1/models")
     async def models() -> Response:
         model = {"id": model_name, "object": "model", "created": started_s, "owned_by": "evolvent"}
+        if hasattr(policy, "max_context"):
+            model["max_model_len"] = policy.max_context  # as vLLM says it, so that clients know what fits
         return JSONResponse({"object": "list", "data": [model]})
 
     @app.get("/health")
