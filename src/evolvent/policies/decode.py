@@ -103,7 +103,7 @@ class _Tape:
         )
 
     def read(self, lengths: Sequence[int]) -> list[Draws]:
-        tokens, sampled, model = self.tokens.tolist(), self.sampled.double().tolist(), self.model.double().tolist()
+        tokens, sampled, model = self.tokens.tolist(), self.sampled.tolist(), self.model.tolist()
         return [Draws(tokens[i][:n], sampled[i][:n], model[i][:n]) for i, n in enumerate(lengths)]
 
 
@@ -140,7 +140,7 @@ class GenericEngine:
             cache.batch_select_indices(row_R)
         logits_RV, seen_RT, length_R = made.logits[row_R, -1], seen_UT[row_R], seen_UT.sum(-1)[row_R]
         stops = torch.tensor(sorted(stop), device=device)
-        uniform_RT = torch.from_numpy(uniforms).to(device)
+        uniform_RT = torch.from_numpy(uniforms).float().to(device)  # some devices have no float64
         steps = uniforms.shape[1]
         room_R = torch.tensor([p.room(how) for p in prompts], device=device)
         tape = _Tape.blank(len(prompts), steps, device)

@@ -46,7 +46,7 @@ class FastEngine:
         drawn: dict[int, Draws] = {}
         for numbers, cache, logits_RV in self._prefill(prompts, uniforms.shape[1]):
             rows = [prompts[i].tokens or () for i in numbers]
-            uniform_RT = torch.from_numpy(uniforms[numbers]).to(self._device)
+            uniform_RT = torch.from_numpy(uniforms[numbers]).float().to(self._device)
             rooms = [prompts[i].room(how) for i in numbers]
             draws, slots = self._draw(cache, logits_RV, rows, rooms, uniform_RT, how, stop)
             self._caches.append(cache)
