@@ -610,3 +610,23 @@ def test_a_group_of_one_may_imitate(tmp_path):
     plan = tiny(cold_start=None, num_steps=1, group_size=1, advantage=imitate_all, loss=Likelihood(token_mean))
     run = carry_out(plan, tmp_path / "run")
     assert next(e for e in run.metrics() if "phase" in e)["num_rows"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay_s", [0.05, 0.2, 0.35, 0.5, 0.7])
+def test_ctrl_c_at_any_instant_ends_with_130_and_the_run_goes_on(delay_s, plan_file, tmp_path):
+    import threading
+
+    assert main(["run", str(plan_file), f"out={tmp_path / 'whole'}"]) == 0
+    timer = threading.Timer(delay_s, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
+        status = main(["run", str(plan_file), f"out={tmp_path / 'stopped'}"])
+    except SystemExit as end:
+        status = end.code
+    timer.join()
+    assert status == 130
+    if not (tmp_path / "stopped/run.json").exists():
+        return  # it never began
+    assert main(["run", "--resume", str(tmp_path / "stopped")]) == 0
+    same(Run.reopen(tmp_path / "stopped"), Run.reopen(tmp_path / "whole"))

@@ -311,3 +311,13 @@ def test_marks_in_the_words_of_a_tool_stay_words(puppet, stage, attempts):
     assert turn.message.role == "tool"
     marks = [t for t in turn.tokens if t >= 256]
     assert marks == [puppet.renderer.added[m] for m in ("<|tool|>", "<|assistant|>")]
+
+
+def test_fifty_episodes_side_by_side_never_mix(puppet, stage, attempts):
+    words = [(said("user", f"({i}+1)*1000"),) for i in range(50)]
+    asked = [replace(a, task=replace(a.task, prompt=w)) for a, w in zip(attempts(50), words, strict=True)]
+    for i, episode in enumerate(play(asked, stage(puppet))):
+        text = puppet.renderer.text(episode.traces[0].tokens)
+        assert episode.answer == str((i + 1) * 1000)
+        assert text.count(f"({i}+1)") == 2
+        assert text.count("+1)") == 2

@@ -260,3 +260,15 @@ def test_text_that_is_no_unicode_does_not_break_a_run(tmp_path: Path) -> None:
     write_episodes(tmp_path / "x", [Episode("e1", odd.task, 0, (trace,), "\udfff")], run="r", step=1)
     (read,) = read_episodes(tmp_path / "x")
     assert read.answer == "?" and read.traces[0].turns == (turn,)
+
+
+def test_ctrl_c_inside_the_database_is_ctrl_c(tmp_path):
+    import os
+    import signal
+    import threading
+
+    from evolvent.store.episodes import _database
+
+    threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt), _database() as database:
+        database.execute("SELECT sum(a.range * b.range) FROM range(10000000) a, range(1000000) b").fetchall()

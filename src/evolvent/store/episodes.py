@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -283,8 +284,15 @@ def query(files: Sequence[Path], sql: str, *parameters: Sequence[Path | str]) ->
             ) from error
 
 
-def _database() -> Any:
+@contextmanager
+def _database() -> Iterator[Any]:
     import duckdb
 
     # one thread and no downloads: the same bytes each time, and no network
-    return duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": "false"})
+    with duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": "false"}) as database:
+        try:
+            yield database
+        except RuntimeError as error:
+            if str(error) == "Query interrupted":  # what duckdb makes of Ctrl-C
+                raise KeyboardInterrupt from None
+            raise
