@@ -15,6 +15,7 @@ from evolvent.models import fast
 from evolvent.policies.decode import Draws, _Tape, choose, pad_right
 from evolvent.records import Prompt, Sampling
 
+BLOCK_COST = 256  # what a further block of columns costs, in tokens
 LENGTH_STEP = 32  # cache lengths grow in steps, so that a few more tokens do not mean a copy
 
 
@@ -71,31 +72,45 @@ class FastEngine:
 
     def _open(self, prompts: Sequence[Prompt], numbers: list[int], room: int) -> tuple[list[int], fast.KVCache, Tensor]:
         rows = [prompts[i].tokens or () for i in numbers]
-        unique = list(dict.fromkeys(rows))
+        unique = sorted(dict.fromkeys(rows), key=len, reverse=True)
         place = {tokens: i for i, tokens in enumerate(unique)}
         row_R = torch.tensor([place[tokens] for tokens in rows], device=self._device)
-        small = fast.KVCache(self.weights, len(unique), _stepped(max(map(len, unique))))
+        small = fast.KVCache(self.weights, len(unique), _stepped(len(unique[0])))
         starts = torch.zeros(len(unique), dtype=torch.long, device=self._device)
         logits_UV = self._read(small, unique, starts)
-        return numbers, small.take(row_R, _stepped(max(map(len, rows)) + room)), logits_UV[row_R]
+        return numbers, small.take(row_R, _stepped(len(unique[0]) + room)), logits_UV[row_R]
 
     def _continue(
         self, prompts: Sequence[Prompt], numbers: list[int], which: int, room: int
     ) -> tuple[list[int], fast.KVCache, Tensor]:
-        kept = [self._kept[prompts[i].continues or ""] for i in numbers]
-        rows = [prompts[i].tokens or () for i in numbers]
-        row_R = torch.tensor([k[1] for k in kept], device=self._device)
-        cache = self._caches[which].take(row_R, _stepped(max(map(len, rows)) + room))
-        starts = torch.tensor([len(k[2]) for k in kept], device=self._device)
-        new = [tokens[len(k[2]) :] for tokens, k in zip(rows, kept, strict=True)]
-        return numbers, cache, self._read(cache, new, starts)
+        kept = {i: self._kept[prompts[i].continues or ""] for i in numbers}
+        new = {i: (prompts[i].tokens or ())[len(kept[i][2]) :] for i in numbers}
+        numbers = sorted(numbers, key=lambda i: len(new[i]), reverse=True)
+        longest = max(len(prompts[i].tokens or ()) for i in numbers)
+        row_R = torch.tensor([kept[i][1] for i in numbers], device=self._device)
+        cache = self._caches[which].take(row_R, _stepped(longest + room))
+        starts = torch.tensor([len(kept[i][2]) for i in numbers], device=self._device)
+        return numbers, cache, self._read(cache, [new[i] for i in numbers], starts)
 
     def _read(self, cache: fast.KVCache, chunks: Sequence[Sequence[int]], starts: Tensor) -> Tensor:
-        """Feed one chunk per row and give the logits after its last token."""
+        """Feed one chunk per row, longest first, and give the logits after its last token.
+
+        One long chunk (an error message, say) must not pad all others: what all rows have is read at once, and the
+        rest for the few that have more.
+        """
         token_RC = pad_right(chunks, self.pad_id, self._device)
-        hidden_RCW = fast.chunk(self.weights, cache, token_RC, starts, len(chunks))
-        last_R = torch.tensor([len(c) - 1 for c in chunks], device=self._device)
-        return fast.logits(self.weights, hidden_RCW[torch.arange(len(chunks)), last_R])
+        length_R = torch.tensor([len(c) for c in chunks], device=self._device)
+        hidden_RW: Tensor | None = None
+        at, num = 0, len(chunks)
+        for stop in _blocks([len(c) for c in chunks]):
+            made_RCW = fast.chunk(self.weights, cache, token_RC[:num, at:stop], starts[:num] + at, num)
+            if hidden_RW is None:
+                hidden_RW = made_RCW.new_empty(num, made_RCW.shape[-1])
+            ends_R = ((length_R[:num] <= stop) & (length_R[:num] > at)).nonzero()[:, 0]
+            hidden_RW[ends_R] = made_RCW[ends_R, length_R[ends_R] - 1 - at]
+            at, num = stop, int((length_R > stop).sum())
+        assert hidden_RW is not None
+        return fast.logits(self.weights, hidden_RW)
 
     def _draw(
         self,
@@ -155,3 +170,13 @@ def _move_behind(
 
 def _stepped(length: int) -> int:
     return -(-length // LENGTH_STEP) * LENGTH_STEP
+
+
+def _blocks(lengths: Sequence[int]) -> list[int]:
+    """Where to cut columns of rows sorted by length, longest first: one block, or the two that read least padding."""
+    num, longest = len(lengths), lengths[0]
+    best, cut = num * longest - BLOCK_COST, longest
+    for rank, length in enumerate(lengths):
+        if 0 < length < longest and num * length + rank * (longest - length) < best:
+            best, cut = num * length + rank * (longest - length), length
+    return [cut] if cut == longest else [cut, longest]
