@@ -490,6 +490,28 @@ def test_a_reference_and_its_kl_survive_a_stop(tmp_path):
     same(carry_out(plan, tmp_path / "b"), run)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"engine": "generic", "gradient_checkpointing": True},
+        {"dtype": "bfloat16"},
+        {"model": ModelSpec(depth=1, max_context=128, vocab_size=300)},
+        {"model": ModelSpec(depth=1, max_context=128, position="none", norm="layer")},
+    ],
+    ids=str,
+)
+def test_other_parts_run_and_go_on_to_the_same_end(changes, tmp_path):
+    plan = tiny(**changes, num_steps=1, checkpoint_every=1)
+
+    def watch(event):
+        if event.get("step") == 3 and "phase" in event:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    run = carry_out(plan, tmp_path / "a")
+    assert forked(lambda: carry_out(plan, tmp_path / "b", watch)) == -signal.SIGKILL
+    same(carry_out(plan, tmp_path / "b"), run)
+
+
 # ---------------------------------------------------------------- gates
 
 
