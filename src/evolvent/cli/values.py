@@ -59,6 +59,7 @@ def read_plan(words: tuple[str, ...], default: str = "circle") -> Any:
 def parse_plan(text: str, where: str) -> Improve:
     """A plan as a run wrote it down."""
     try:
+        json.loads(text)
         plan = from_json(text)
     except EvolventError:
         raise
@@ -108,6 +109,15 @@ def _check_number(text: str, old: float, key: str) -> None:
 
 def _check_kind(old: Any, new: Any, key: str) -> None:
     """Numbers stay numbers: num_steps=ten is found here and not an hour later."""
+    if dataclasses.is_dataclass(old) and isinstance(new, bool | int | float):
+        kind, names = type(old).__name__, [f.name for f in dataclasses.fields(old)]
+        raise BadInput(
+            "a number cannot stand here",
+            where=key,
+            got=json.dumps(new),
+            wanted=f"such a thing as {kind}",
+            cure=f"{key}.{names[0]}={json.dumps(new)}" if names else f"leave {key} as it is",
+        )
     if isinstance(old, bool) and not isinstance(new, bool):
         raise BadInput("not a switch", where=key, got=json.dumps(new, default=str), wanted="true or false")
     if isinstance(old, int | float) and isinstance(new, bool) and not isinstance(old, bool):
