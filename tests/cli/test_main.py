@@ -36,6 +36,8 @@ def test_wrong_verbs_flags_and_fields_name_their_neighbours(refused):
 def test_a_flag_without_effect_is_refused(refused):
     assert "--port has no effect on run" in refused("run", "--port", "3")
     assert "--dry-run has no effect on eval" in refused("eval", "nano", "--dry-run")
+    assert "--seed has no effect on show" in refused("show", "x", "seed=1")
+    assert "no flag --dry" in refused("run", "--dry")
 
 
 def test_a_flag_with_a_wrong_value_is_refused(refused):

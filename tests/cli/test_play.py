@@ -21,6 +21,10 @@ def test_words_behind_the_policy_are_asked_once(tiny_run, answered):
     assert "score" not in exchange
 
 
+def test_a_question_may_hold_an_equals_sign(tiny_run, answered):
+    assert answered("play", tiny_run, "k=47;q=k*8;q?")["exchanges"][0]["question"] == "k=47;q=k*8;q?"
+
+
 def test_lines_of_the_input_are_asked_one_by_one_and_empty_ones_are_not(tiny_run, answered, typed):
     typed("1+2?\n\n[bold]3*4?\n")
     assert [e["question"] for e in answered("play", tiny_run)["exchanges"]] == ["1+2?", "[bold]3*4?"]

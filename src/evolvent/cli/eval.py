@@ -109,32 +109,7 @@ def _check_faults(cells: Sequence[Cell], episodes: Sequence[Episode]) -> None:
 
 
 def _show(screen: Screen, answer: dict[str, Any], report: Report, episodes: Sequence[Episode], source: Source) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2))
-    columns = (
-        "family",
-        "level",
-        "tasks",
-        "accuracy",
-        "95 %",
-        *(["pass@" + str(answer["k"])] if answer["k"] > 1 else []),
-        "tool use",
-    )
-    for name in columns:
-        table.add_column(name, justify="left" if name == "family" else "right")
-    for row in answer["levels"]:
-        more = [percent(row["pass_at_k"])] if answer["k"] > 1 else []
-        table.add_row(
-            row["family"],
-            str(row["level"]),
-            str(row["num_tasks"]),
-            percent(row["accuracy"]),
-            f"{percent(row['low'])} to {percent(row['high'])}",
-            *more,
-            percent(row["tool_use"]),
-        )
-    screen.console.print(table)
+    screen.console.print(_level_table(answer))
     for episode in _wrong(report, episodes):
         wanted = episode.task.private.answer if episode.task.private else "?"
         said_it = one_line(episode.answer) or "(no answer)"
@@ -158,8 +133,23 @@ def _show(screen: Screen, answer: dict[str, Any], report: Report, episodes: Sequ
         )
     if is_finite(source) and answer["split"] == "test":
         screen.say(
-            "only held-out rows were measured; split=all takes every row, for a policy that never trained on this file"
+            "only held-out rows were measured; split=all takes every row, for a policy that never trained on them"
         )
+
+
+def _level_table(answer: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    pass_at = [f"pass@{answer['k']}"] if answer["k"] > 1 else []
+    for name in ("family", "level", "tasks", "accuracy", "95 %", *pass_at, "tool use"):
+        table.add_column(name, justify="left" if name == "family" else "right")
+    for row in answer["levels"]:
+        shares = [percent(row["pass_at_k"])] if pass_at else []
+        bounds = f"{percent(row['low'])} to {percent(row['high'])}"
+        names = (row["family"], str(row["level"]), str(row["num_tasks"]))
+        table.add_row(*names, percent(row["accuracy"]), bounds, *shares, percent(row["tool_use"]))
+    return table
 
 
 def _wrong(report: Report, episodes: Sequence[Episode]) -> list[Episode]:

@@ -53,6 +53,31 @@ EXAMPLES = """examples:
   evolvent run source=countdown num_steps=40 --dry-run
   evolvent show runs/circle-0-1"""
 
+POLICY = """POLICY is a run (its last checkpoint), a folder in its checkpoints/, a model folder, owner/name of the hub,
+nano, or a server as http://127.0.0.1:8000/v1#MODEL. A run brings its own source, tools, judge, budgets and seed.
+"""
+KEYS = "  source= workflow= world= reward= budgets.turn_tokens= temperature= seed= num_threads= engine= device= dtype="
+MORE = {
+    "run": f"""A key is a field of the plan or a dotted path (cold_start.num_steps=200); see `evolvent recipes NAME`.
+A value is JSON, else module:name(args), else a public name of the slot's stage (reward=shuffled).
+out=FOLDER names the run's folder.
+
+{EXAMPLES}""",
+    "eval": f"""{POLICY}
+keys: num_tasks= (of each level) k= (attempts a task) level=2,3|all split=test|all
+{KEYS}
+  of a server: max_concurrent= api_key_env=""",
+    "play": f"""{POLICY}
+Words behind POLICY are asked once; source=chain:3 draws held-out tasks and judges the answers;
+with neither, each line of the input is a question.
+
+keys: num_tasks= level=
+{KEYS}""",
+    "rescore": "keys: reward=exact|module:name step=100 name=after where='level = 2' (SQL over the episodes' columns)",
+    "doctor": "keys: url=http://127.0.0.1:8000/v1#MODEL asks a server too",
+    "serve": POLICY,
+}
+
 
 @dataclass(frozen=True)
 class Command:
@@ -119,27 +144,30 @@ def read_command(arguments: list[str]) -> Command | None:
         raise BadInput(
             error.message, where=f"evolvent {verb}", got=" ".join(arguments[1:]), cure=f"evolvent {verb} --help"
         ) from None
-    flags = [u for u in unknown if u.startswith("-")]
-    if flags:
-        known = ["--json", "--seed", "--resume", "--dry-run", "--all", "--port", "--help", "--version"]
-        raise BadInput(f"no flag {flags[0]}", where=f"evolvent {verb}", got=flags[0], wanted=" ".join(known),
-                       cure=f"{nearest(flags[0], known)} Everything else is written field=value.")  # fmt: skip
-    idle = [
-        name
-        for name, default in _DEFAULTS.items()
-        if getattr(found, name) != default and name not in FLAGS.get(verb, ())
-    ]
+    # a question may hold an equals sign: evolvent play RUN "k=47;q=k*8;q?"
+    pairs = [w for w in found.words if _is_field(w) and not (verb == "play" and w.endswith("?"))]
+    fields = dict(w.split("=", 1) for w in pairs)
+    words = tuple(w for w in found.words if w not in pairs)
+    if "seed" in fields:
+        found.seed = _whole(fields.pop("seed"), "seed")
+    _check_flags(verb, found, [u for u in unknown if u.startswith("-")])
+    return Command(verb, words, fields, found.json, found.seed, found.resume, found.dry_run, found.all, found.port)
+
+
+def _check_flags(verb: str, found: argparse.Namespace, unknown: Sequence[str]) -> None:
+    """BadInput for a flag that does not exist, or that this verb has no use for."""
+    if unknown:
+        known = ["--json", "--help", "--version", *("--" + name.replace("_", "-") for name in _FLAGS)]
+        cure = f"{nearest(unknown[0], known)} Everything else is written field=value."
+        raise BadInput(
+            f"no flag {unknown[0]}", where=f"evolvent {verb}", got=unknown[0], wanted=" ".join(known), cure=cure
+        )
+    changed = [name for name, default in _DEFAULTS.items() if getattr(found, name) != default]
+    idle = [name for name in changed if name not in FLAGS.get(verb, ())]
     if idle:
         flag = "--" + idle[0].replace("_", "-")
-        raise BadInput(
-            f"{flag} has no effect on {verb}", where=f"evolvent {verb}", got=flag, cure=f"evolvent {verb} --help"
-        )
-    fields = dict(w.split("=", 1) for w in found.words if _is_field(w))
-    words = tuple(w for w in found.words if not _is_field(w))
-    seed = found.seed
-    if "seed" in fields:
-        seed = _whole(fields.pop("seed"), "seed")
-    return Command(verb, words, fields, found.json, seed, found.resume, found.dry_run, found.all, found.port)
+        cure = f"evolvent {verb} --help"
+        raise BadInput(f"{flag} has no effect on {verb}", where=f"evolvent {verb}", got=flag, cure=cure)
 
 
 def refuse_fields(command: Command, known: tuple[str, ...] = ()) -> None:
@@ -186,6 +214,7 @@ def verb_parser(verb: str) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog=f"evolvent {verb}", usage=f"evolvent {verb} {usage} [flags]", description=f"{what}.", add_help=False,
         epilog=_more(verb), formatter_class=argparse.RawDescriptionHelpFormatter, exit_on_error=False,
+        allow_abbrev=False,
     )  # fmt: skip
     made.add_argument("words", nargs="*", help=argparse.SUPPRESS)
     made.add_argument("--json", action="store_true", help="one JSON object as the only line on stdout")
@@ -196,13 +225,7 @@ def verb_parser(verb: str) -> argparse.ArgumentParser:
 
 
 def _more(verb: str) -> str:
-    if verb != "run":
-        return ""
-    return (
-        "A key is a field of the plan or a dotted path (cold_start.num_steps=200). A value is JSON, else\n"
-        "module:name(args), else a public name of the slot's stage (reward=shuffled).\n"
-        "out=FOLDER names the run's folder.\n\n" + EXAMPLES
-    )
+    return MORE.get(verb, "")
 
 
 def _missing(error: ModuleNotFoundError) -> EvolventError:

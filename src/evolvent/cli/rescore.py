@@ -42,6 +42,14 @@ def main(command: Command) -> dict[str, Any]:
         )
     judge = read_judge(command.fields["reward"])
     screen = Screen(as_json=command.json)
+    answer = {"run": str(run.path.resolve()), "reward": encode(judge), **judge_again(run, command, judge, screen)}
+    path = _keep(run, command.fields["reward"], answer)
+    _print(screen, answer, path)
+    return {**answer, "changes": answer["changes"][:NUM_SHOWN], "written": str(path)}
+
+
+def judge_again(run: Run, command: Command, judge: Judge, screen: Screen) -> dict[str, Any]:
+    """Both means, and every change, the largest first."""
     olds: list[float] = []
     news: list[float] = []
     changes: list[dict[str, Any]] = []
@@ -52,32 +60,22 @@ def main(command: Command) -> dict[str, Any]:
             _check_private(run, episodes)
             judged, changed = rescore(judge, episodes)
             num_episodes += len(episodes)
-            olds += _values(episodes)
-            news += _values(judged)
+            olds, news = olds + _values(episodes), news + _values(judged)
             by_id = {e.episode_id: e for e in episodes}
             changes += [{"step": step, "name": name, **_told(c, by_id[c.episode_id])} for c in changed]
             tick()
     if not num_episodes:
-        raise BadInput(
-            "no stored episode fits",
-            where=str(run.path),
-            got=" ".join(f"{k}={v}" for k, v in command.fields.items()),
-            cure="evolvent show RUN says what the run kept; leave step=, name= and where= out for all",
-        )
-    changes.sort(key=lambda c: -abs((c["new"] or 0.0) - (c["old"] or 0.0)))
-    answer = {
-        "run": str(run.path.resolve()),
-        "reward": encode(judge),
+        asked = " ".join(f"{k}={v}" for k, v in command.fields.items())
+        cure = "leave step=, name= and where= out for all; evolvent show RUN says what the run kept"
+        raise BadInput("no stored episode fits", where=str(run.path), got=asked, cure=cure)
+    return {
         "num_episodes": num_episodes,
         "num_changed": len(changes),
         "old_mean": statistics.fmean(olds) if olds else None,
         "new_mean": statistics.fmean(news) if news else None,
         "num_unjudged": sum(c["new"] is None for c in changes),
-        "changes": changes,
+        "changes": sorted(changes, key=lambda c: -abs((c["new"] or 0.0) - (c["old"] or 0.0))),
     }
-    path = _keep(run, command.fields["reward"], answer)
-    _print(screen, answer, path)
-    return {**answer, "changes": changes[:NUM_SHOWN], "written": str(path)}
 
 
 def read_judge(text: str) -> Judge:
