@@ -13,7 +13,19 @@ from typing import Any
 
 NAMES = ("sampling", "step", "sft", "packing", "startup", "store")
 HOME = Path(__file__).resolve().parent
-COLUMNS = ("row", "peer", "settings", "ours", "theirs", "unit", "ratio", "spread", "target", "of the limit", "same work")
+COLUMNS = (
+    "row",
+    "peer",
+    "settings",
+    "ours",
+    "theirs",
+    "unit",
+    "ratio",
+    "spread",
+    "target",
+    "of the limit",
+    "same work",
+)
 
 
 def main(words: list[str]) -> int:
@@ -57,7 +69,7 @@ def _in_own_process(name: str, case: dict[str, Any]) -> list[dict[str, Any]]:
     environment = {**os.environ, "OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1",
                    "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": str(HOME.parent)}  # fmt: skip
     made = subprocess.run(
-        [sys.executable, "-c", "import sys; from bench.__main__ import work; work(*sys.argv[1:])", name, json.dumps(case)],
+        [sys.executable, "-c", f"from bench.__main__ import work; work({name!r}, {json.dumps(case)!r})"],
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if made.returncode:

@@ -46,5 +46,7 @@ def prompts(num: int, shortest: int, longest: int, seed: int = 0) -> list[list[i
 
 def num_matmul_weights(model: Any) -> int:
     """Weights that every token is multiplied with: all but the embedding table, and the head once."""
-    inside = sum(p.numel() for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n and "lm_head" not in n)
+    inside = sum(
+        p.numel() for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n and "lm_head" not in n
+    )
     return inside + model.lm_head.weight.numel()

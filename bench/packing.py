@@ -33,8 +33,35 @@ def measure(mix: str, rows: int, micro_tokens: int = 16384) -> list[Row]:
     for i in range(rows):
         length = MIXES[mix](rng)
         ones = np.ones(length)
-        made.append(TrainRow((str(i),), (str(i), 0, "agent"), ones.astype(np.int64), ones.astype(bool), ones, ones.astype(np.float32), (0,), True))
+        made.append(
+            TrainRow(
+                (str(i),),
+                (str(i), 0, "agent"),
+                ones.astype(np.int64),
+                ones.astype(bool),
+                ones,
+                ones.astype(np.float32),
+                (0,),
+                True,
+            )
+        )
     packs = pack(made, micro_tokens)
     share = padding_share(packs)
     whole = sorted(r.group for p in packs for r in p) == sorted(r.group for r in made)
-    return [Row("packing, padding share", "-", None, None, None, share, None, "of positions", whole, 0.03, None, "target: at most", {"mix": mix, "rows": rows, "micro-batches": len(packs)})]
+    return [
+        Row(
+            "packing, padding share",
+            "-",
+            None,
+            None,
+            None,
+            share,
+            None,
+            "of positions",
+            whole,
+            0.03,
+            None,
+            "target: at most",
+            {"mix": mix, "rows": rows, "micro-batches": len(packs)},
+        )
+    ]

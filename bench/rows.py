@@ -69,7 +69,9 @@ def compared(
     ours, theirs = statistics.median(rates[0]), statistics.median(rates[1])
     pairs = [a / b for a, b in zip(*rates, strict=True)]
     share = ours * flops_per_unit / flops_per_s if flops_per_s else None
-    return Row(name, peer, ours / theirs, min(pairs), max(pairs), ours, theirs, unit, same_work, target, share, why, settings)
+    return Row(
+        name, peer, ours / theirs, min(pairs), max(pairs), ours, theirs, unit, same_work, target, share, why, settings
+    )
 
 
 def matmul_rate(dtype: Any) -> float:

@@ -43,10 +43,11 @@ def measure(size: str, dtype: str, threads: int, new: int, lengths: str, cache: 
     rates = alternate(ours, theirs, pairs)
     settings = {"size": size, "dtype": dtype, "threads": threads, "new": new, "cache": cache}
     name = f"sampling, {lengths} length" if lengths == "fixed" else "sampling, real lengths"
+    rate = matmul_rate(getattr(torch, dtype))
     why = "" if lengths == "fixed" else "rows end at random, so both sides draw as many rows, not the same tokens"
     return [compared(name, f"transformers generate ({cache} cache)", rates, unit="tokens/s", same_work=same,
                      target=TARGETS[lengths], settings=settings, why=why,
-                     flops_per_unit=2 * num_matmul_weights(peer), flops_per_s=matmul_rate(getattr(torch, dtype)))]  # fmt: skip
+                     flops_per_unit=2 * num_matmul_weights(peer), flops_per_s=rate)]  # fmt: skip
 
 
 def _ours(policy: Any, asked: list[list[int]], new: int) -> tuple[Side, list[Any]]:

@@ -24,7 +24,23 @@ def measure(what: str) -> list[Row]:
     """Median of five (help) or three (run)."""
     seconds = [_help() if what == "help" else _first_rollout() for _ in range(5 if what == "help" else 3)]
     name = "start-up, evolvent --help" if what == "help" else "start-up, evolvent run to the first rollout"
-    return [Row(name, "-", None, None, None, statistics.median(seconds), None, "s", True, TARGETS[what], None, "target: below", {})]
+    return [
+        Row(
+            name,
+            "-",
+            None,
+            None,
+            None,
+            statistics.median(seconds),
+            None,
+            "s",
+            True,
+            TARGETS[what],
+            None,
+            "target: below",
+            {},
+        )
+    ]
 
 
 def _evolvent(*words: str) -> list[str]:
@@ -41,7 +57,15 @@ def _first_rollout() -> float:
     """From the command to the first line of metrics of a run without a cold start."""
     out = Path(tempfile.mkdtemp(prefix="bench-")) / "run"
     start = time.perf_counter()
-    words = ["run", "cold_start=null", "num_steps=1", "suite.num_tasks=1", "suite.num_tasks_above=1", "suite.num_levels=1", f"out={out}"]
+    words = [
+        "run",
+        "cold_start=null",
+        "num_steps=1",
+        "suite.num_tasks=1",
+        "suite.num_tasks_above=1",
+        "suite.num_levels=1",
+        f"out={out}",
+    ]
     process = subprocess.Popen(_evolvent(*words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         while not (out / "metrics.jsonl").exists() and process.poll() is None:

@@ -33,15 +33,61 @@ def measure(episodes: int) -> list[Row]:
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     whole = len(found) == episodes // 100
-    settings = {"episodes": episodes, "kept": len(found), "peak MB": round(peak / 1024), "grew MB": round((peak - before) / 1024)}
-    return [Row("reading back, filtered", "-", None, None, None, seconds, None, "s", whole, 2.0, None, "target: below 2 s and 500 MB", settings)]
+    settings = {
+        "episodes": episodes,
+        "kept": len(found),
+        "peak MB": round(peak / 1024),
+        "grew MB": round((peak - before) / 1024),
+    }
+    return [
+        Row(
+            "reading back, filtered",
+            "-",
+            None,
+            None,
+            None,
+            seconds,
+            None,
+            "s",
+            whole,
+            2.0,
+            None,
+            "target: below 2 s and 500 MB",
+            settings,
+        )
+    ]
 
 
 def _episode(number: int) -> Any:
-    from evolvent.records import Episode, Message, Origin, Outcome, Private, Reference, Score, Task, Text, Trace, Turn, said
+    from evolvent.records import (
+        Episode,
+        Message,
+        Origin,
+        Outcome,
+        Private,
+        Reference,
+        Score,
+        Task,
+        Text,
+        Trace,
+        Turn,
+        said,
+    )
 
-    task = Task(f"t{number}", "chain", number % 100, (said("user", "1+1?"),), Private("2"), Reference("a:b"), Origin("bench"))
+    task = Task(
+        f"t{number}", "chain", number % 100, (said("user", "1+1?"),), Private("2"), Reference("a:b"), Origin("bench")
+    )
     asked = Turn("0", None, "agent", 0, said("user", "1+1?"), tuple(range(20)), (False,) * 20)
-    spoken = Turn("1", "0", "agent", 1, Message("assistant", (Text("2"),)), tuple(range(30)), (True,) * 30, (-0.5,) * 30, (-0.5,) * 30)
+    spoken = Turn(
+        "1",
+        "0",
+        "agent",
+        1,
+        Message("assistant", (Text("2"),)),
+        tuple(range(30)),
+        (True,) * 30,
+        (-0.5,) * 30,
+        (-0.5,) * 30,
+    )
     trace = Trace(task.task_id, 0, "agent", "agent", (asked, spoken), Outcome.OK, score=Score(1.0, {}, "right"))
     return replace(Episode(f"{task.task_id}/0", task, 0, (trace,)), answer="2")

@@ -92,12 +92,12 @@ def prepare(plan: Improve) -> dict[str, Any]:
     keep_freed_memory()
     source = tasks.source(plan.source, plan.seed) if isinstance(plan.source, str) else plan.source
     policies = {}
-    for name in sorted(set(plan.seats.values())):
+    for number, name in enumerate(sorted(set(plan.seats.values()))):
         model = plan.model[name] if isinstance(plan.model, Mapping) else plan.model
         policies[name] = build_policy(
             model,
             name=name,
-            seed=plan.seed,
+            seed=plan.seed + number,  # two new policies do not begin as one
             texts=training_texts(source),
             dtype=plan.dtype,
             device=plan.device,

@@ -140,7 +140,7 @@ def print_numbers(screen: Screen, summary: Mapping[str, Any]) -> None:
     if summary.get("levels"):
         screen.console.print()
         screen.console.print(_level_table(summary["levels"]))
-    if summary.get("difference"):
+    if (summary.get("difference") or {}).get("value") is not None:
         d = summary["difference"]
         screen.console.print(f"\ndifference {d['value']:+.3f}, 95 % interval [{d['low']:+.3f}, {d['high']:+.3f}], "
                              f"{d['num']} tasks, {summary['seconds']:.0f} s")  # fmt: skip
