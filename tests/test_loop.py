@@ -557,7 +557,9 @@ def test_a_planted_bug_stops_the_run_and_the_last_good_state_stays(kind, words, 
         carry_out(plan, tmp_path / "run", policies=planted(kind, plan))
     run = Run.reopen(tmp_path / "run")
     assert run.last_checkpoint()[0] == 0
-    assert carry_out(plan, tmp_path / "run").last_checkpoint()[0] == 4  # mended, it goes on
+    assert run.stop()["kind"] == "GateFailed" and words in run.stop()["why"]
+    mended = carry_out(plan, tmp_path / "run")
+    assert mended.last_checkpoint()[0] == 4 and mended.stop() is None  # it goes on, and the reason is history
 
 
 @dataclass(frozen=True)

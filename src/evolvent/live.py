@@ -10,6 +10,7 @@ from typing import Any
 from evolvent import tasks
 from evolvent.credit.batch import Batch, assign
 from evolvent.curriculum.draw import draw_tasks
+from evolvent.errors import EvolventError
 from evolvent.evals.describe import describe
 from evolvent.evals.measure import VIEWS_AFTER, View, hold_out, measure, sample_evenly, views_before
 from evolvent.plans import Improve, Phase, check_contexts, part
@@ -46,14 +47,17 @@ class Live:
     def __enter__(self) -> Live:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self.sinks.close()
+        if isinstance(error, EvolventError):
+            self.run.note_stop(self.last, error)
 
     def resume(self) -> None:
         """Begin, or go on behind the last checkpoint: everything after it is written again, byte for byte."""
         kept = self.run.last_checkpoint()
         self.last = kept[0] if kept else 0
         self.run.rewind(self.last if kept else -1)
+        self.run.note_stop(self.last, None)
         self.run.prune(self.plan.keep_checkpoints)  # a kill may have come between the last checkpoint and this
         self.begin(self.phase(max(self.last, 1)))
         if kept:

@@ -146,7 +146,7 @@ def test_a_folder_that_is_no_model_says_what_it_holds(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(BadInput, match=r"notes\.txt"):
         load(str(tmp_path))
-    with pytest.raises(BadInput, match="no such folder"):
+    with pytest.raises(BadInput, match="no such model"):
         load(str(tmp_path / "absent"))
 
 

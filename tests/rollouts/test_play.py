@@ -7,9 +7,10 @@ from evolvent.envs import Toolbox, calc
 from evolvent.errors import BadInput, InfrastructureError
 from evolvent.models import Renderer, build_tokenizer
 from evolvent.policies import Fixed
-from evolvent.records import Outcome, said
+from evolvent.records import Message, Outcome, ToolCall, said
 from evolvent.rewards import by_task, judge_episodes
 from evolvent.rollouts.play import play, play_async
+from evolvent.rollouts.seat import Budgets
 from evolvent.rollouts.workflows import Answer, single
 
 
@@ -146,6 +147,25 @@ def test_an_endpoint_that_fails_for_one_prompt_takes_one_episode_with_it(stage, 
     assert [e.outcome == Outcome.INFRASTRUCTURE_FAILED for e in episodes] == [i == 2 for i in range(6)]
     assert [e.answer for e in episodes] == ["42", "42", "", "42", "42", "42"]
     assert not any(t.trainable for e in episodes for t in e.traces if e.outcome == Outcome.OK)
+
+
+@dataclass
+class Counting:
+    """An endpoint whose server counts ten tokens of context more at every turn, and that always calls a tool."""
+
+    name: str = "remote"
+    asked: int = 0
+
+    async def sample(self, prompts, how):
+        self.asked += 1
+        call = Message("assistant", (ToolCall("calc", {"expression": "1+1"}),))
+        return [replace((await Fixed("").sample(prompts, how))[0], message=call, prompt_tokens=10 * self.asked)]
+
+
+def test_what_a_server_counts_binds_the_context_of_an_endpoint(stage, attempts):
+    remote = Counting()
+    [episode] = play(attempts(1), stage(remote, budgets=Budgets(8, 25, 100)))
+    assert (episode.traces[0].truncation, remote.asked) == ("context", 3)  # 10, 20, 30: no fourth
 
 
 async def ask_and_review(task, team, world):

@@ -67,6 +67,7 @@ def describe_run(run: Run, control: Run | None = None) -> dict[str, Any]:
             **(plan.get("gates") or {}),
             "largest_gap": max((line.get("max_logprob_gap") or 0.0 for line in lines), default=0.0),
         },
+        "stopped": run.stop(),
         "faults": int(sum(line.get("faults", 0) for line in lines)),
         "report": str(page) if page.is_file() else None,
     }
@@ -230,6 +231,9 @@ def _print(screen: Screen, answer: Mapping[str, Any], run: Run) -> None:
         f"{answer['faults']} broken attempts"
     )
     screen.say(f"report     {answer['report'] or 'none yet: it is written at the end'}")
+    if answer["stopped"]:
+        why = one_line(answer["stopped"]["why"])
+        screen.say(f"stopped    at step {answer['stopped']['step']} by {answer['stopped']['kind']}: {why}")
     if not answer["finished"]:
         screen.say(f"next       evolvent run --resume {run.path}")
 

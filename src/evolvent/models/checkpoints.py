@@ -135,8 +135,14 @@ def _load_folder(folder: Path, how: Mapping[str, Any], trust_code: bool) -> tupl
 def _load_hub(name: str, how: Mapping[str, Any], trust_code: bool) -> tuple[Any, Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    if name.startswith((".", "/", "~")) or name.count("/") > 1 or not name.strip():
-        raise BadInput("no such folder", where=name, got="nothing there", wanted="a folder with config.json")
+    if name.startswith((".", "/", "~", "runs/")) or name.count("/") != 1:
+        raise BadInput(
+            f"no such model: {name}",
+            where="model",
+            got="no folder of this name here",
+            wanted="nano, a folder with config.json, owner/name of a model on the hub, or a URL that ends in /v1",
+            cure="check the path",
+        )
     extra = {"trust_remote_code": True} if trust_code else {}
     try:
         with _quiet():

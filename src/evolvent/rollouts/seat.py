@@ -75,6 +75,7 @@ class Seat:
         self._messages: list[Message] = []
         self._tokens: list[int] = []
         self._spoken = 0
+        self._counted = 0
         self._last_call: str | None = None
 
     async def say(self, *heard: Message) -> Message:
@@ -159,6 +160,8 @@ class Seat:
     def _write(self, made: Completion, message: Message) -> None:
         self.trainable = self.trainable and bool(made.tokens) and self._renderer is not None
         self._spoken += len(made.tokens)
+        if self._renderer is None:  # a server counts the context; ours would have to guess
+            self._counted = made.prompt_tokens + len(made.tokens)
         self._last_call = made.call_id
         self._messages.append(message)
         self._record(
@@ -208,7 +211,7 @@ class Seat:
     def _left(self) -> dict[str, int]:
         return {
             "turn": self._budgets.turn_tokens,
-            "context": self._budgets.context_tokens - len(self._tokens),
+            "context": self._budgets.context_tokens - (len(self._tokens) if self._renderer else self._counted),
             "episode": self._budgets.episode_tokens - self._spoken,
         }
 

@@ -6,6 +6,7 @@ working directory, n being the first number that is free.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import re
@@ -113,6 +114,22 @@ class Run:
     def timings(self) -> list[dict[str, Any]]:
         """Every line that `time` wrote."""
         return read_lines(self.path / "timings.jsonl")
+
+    def note_stop(self, step: int, error: Exception | None) -> None:
+        """Write down why the run stopped, as far as the disk lets us; None forgets it."""
+        path = self.path / "stopped.json"
+        if error is None:
+            path.unlink(missing_ok=True)
+            return
+        with contextlib.suppress(OSError):  # the error itself is already on its way to the user
+            write_text(
+                path, json.dumps({"step": step, "kind": type(error).__name__, "why": str(error)}, indent=1) + "\n"
+            )
+
+    def stop(self) -> dict[str, Any] | None:
+        """Why the run stopped before its end: step, kind of error and its words."""
+        path = self.path / "stopped.json"
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
     # ------------------------------------------------------------ reports and episodes
 
