@@ -13,6 +13,7 @@ import torch
 
 from evolvent.cli.main import main
 from evolvent.cli.run import prepare
+from evolvent.codec import from_json, to_json
 from evolvent.credit.advantage import Standardized, imitate_all
 from evolvent.curriculum import Frontier
 from evolvent.envs import Toolbox, calc
@@ -22,7 +23,7 @@ from evolvent.loop import improve
 from evolvent.models import ModelSpec
 from evolvent.plans import Improve, cold_start
 from evolvent.policies import Fixed, LocalPolicy
-from evolvent.records import Score, from_json, said, to_json
+from evolvent.records import Score, said
 from evolvent.rewards import Shuffled, by_task
 from evolvent.rollouts.seat import Budgets
 from evolvent.rollouts.workflows import Answer

@@ -11,9 +11,10 @@ import torch
 
 import evolvent.recipes
 from evolvent import Run, Suite, build_policy, improve
+from evolvent.codec import from_json, to_json
 from evolvent.credit.batch import assign
 from evolvent.plans import Card, Improve, check, part
-from evolvent.records import Fault, Outcome, from_json, to_json
+from evolvent.records import Fault, Outcome
 from evolvent.rewards import judge_episodes, lift
 
 NAMES = sorted(m.name for m in pkgutil.iter_modules(evolvent.recipes.__path__))

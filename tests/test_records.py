@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evolvent import records
+from evolvent.codec import decode, encode, from_json, locate, path_of, to_json
 from evolvent.errors import BadInput
 from evolvent.records import (
     Cell,
@@ -41,13 +42,7 @@ from evolvent.records import (
     Trace,
     Turn,
     Weakness,
-    decode,
-    encode,
-    from_json,
-    locate,
-    path_of,
     said,
-    to_json,
 )
 
 quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

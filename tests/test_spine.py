@@ -8,6 +8,7 @@ HOME = ROOT / "src" / "evolvent"
 
 SPINE = [
     "errors",
+    "codec",
     "records",
     "seeds",
     "store",

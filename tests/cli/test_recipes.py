@@ -1,6 +1,6 @@
 from evolvent.cli.recipes import fields_of, plan_of
 from evolvent.cli.values import override, recipe_names
-from evolvent.records import from_json, to_json
+from evolvent.codec import from_json, to_json
 
 
 def test_every_recipe_is_in_the_table(answered, told):

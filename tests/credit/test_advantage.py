@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evolvent.codec import from_json, to_json
 from evolvent.credit.advantage import Standardized, imitate, imitate_all
 from evolvent.errors import BadInput
-from evolvent.records import from_json, to_json
 
 scores_of_a_group = st.lists(st.integers(-1000, 1000).map(lambda n: n / 64), min_size=2, max_size=12)
 methods = st.builds(Standardized, st.sampled_from([0, 1]), st.sampled_from([0.0, 1e-6, 1e-4]))

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evolvent.codec import from_json, to_json
 from evolvent.curriculum import Frontier, Uniform
 from evolvent.errors import BadInput
-from evolvent.records import Cell, Estimate, Report, from_json, to_json
+from evolvent.records import Cell, Estimate, Report
 from evolvent.seeds import stream
 
 A1, A2, A3, B1 = ("a", 1), ("a", 2), ("a", 3), ("b", 1)

@@ -9,21 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evolvent.codec import from_json, to_json
 from evolvent.envs import Toolbox, calc
 from evolvent.envs.toolbox import cut
 from evolvent.errors import BadInput, InfrastructureError
-from evolvent.records import (
-    Message,
-    Origin,
-    Private,
-    Reference,
-    Task,
-    ToolCall,
-    ToolResult,
-    from_json,
-    said,
-    to_json,
-)
+from evolvent.records import Message, Origin, Private, Reference, Task, ToolCall, ToolResult, said
 
 task = Task(
     "t", "sums", 1, (said("user", "2+2"),), Private("4"), Reference("evolvent.rewards.verify:exact"), Origin("hand")

@@ -10,11 +10,12 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
+from evolvent.codec import from_json, to_json
 from evolvent.errors import BadInput, InfrastructureError
 from evolvent.policies.answer import Ask, LogprobsAre
 from evolvent.policies.endpoint import Endpoint
 from evolvent.policies.policy import Policy
-from evolvent.records import Finish, Message, Prompt, Sampling, Tool, ToolCall, ToolResult, from_json, said, to_json
+from evolvent.records import Finish, Message, Prompt, Sampling, Tool, ToolCall, ToolResult, said
 from evolvent.serve import background
 
 HOW = Sampling(max_tokens=8)

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evolvent.codec import from_json, to_json
 from evolvent.errors import BadInput
 from evolvent.policies.policy import Policy
 from evolvent.policies.scripted import Fixed, Oracle, RandomWords
@@ -19,9 +20,7 @@ from evolvent.records import (
     Text,
     ToolCall,
     ToolResult,
-    from_json,
     said,
-    to_json,
 )
 
 HOW = Sampling(max_tokens=8)

@@ -6,21 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from evolvent.codec import from_json, to_json
 from evolvent.errors import BadInput, VerifierError
-from evolvent.records import (
-    Episode,
-    Fault,
-    Origin,
-    Outcome,
-    Private,
-    Reference,
-    Score,
-    Task,
-    Trace,
-    from_json,
-    said,
-    to_json,
-)
+from evolvent.records import Episode, Fault, Origin, Outcome, Private, Reference, Score, Task, Trace, said
 from evolvent.rewards import Checked, by_task, exact, judge_episodes, lift, numeric
 
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from evolvent.codec import from_json, to_json
 from evolvent.errors import BadInput
-from evolvent.records import Episode, Origin, Private, Reference, Score, Span, Task, Trace, from_json, said, to_json
+from evolvent.records import Episode, Origin, Private, Reference, Score, Span, Task, Trace, said
 from evolvent.rewards import Mix, by_task, exact, judge_episodes
 
 

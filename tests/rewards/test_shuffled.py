@@ -5,7 +5,8 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evolvent.records import Episode, Origin, Outcome, Private, Reference, Task, Trace, from_json, said, to_json
+from evolvent.codec import from_json, to_json
+from evolvent.records import Episode, Origin, Outcome, Private, Reference, Task, Trace, said
 from evolvent.rewards import Shuffled, by_task, judge_episodes, shuffled, training_scores
 from evolvent.seeds import stream
 

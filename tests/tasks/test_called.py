@@ -1,7 +1,7 @@
 import pytest
 
+from evolvent.codec import from_json, to_json
 from evolvent.errors import BadInput
-from evolvent.records import from_json, to_json
 from evolvent.tasks import Dataset, Procedural, ReasoningGym, Several, source
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from evolvent.codec import from_json, to_json
 from evolvent.errors import BadInput
-from evolvent.records import ToolCall, from_json, said, to_json
+from evolvent.records import ToolCall, said
 from evolvent.tasks import Dataset, Source
 
 SHARED = Path(__file__).resolve().parents[2] / "../shared/data"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evolvent.records import encode
+from evolvent.codec import encode
 from evolvent.tasks import Procedural
 from evolvent.tasks.procedural import family_names
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evolvent.codec import from_json, to_json
 from evolvent.errors import BadInput, MissingExtra
-from evolvent.records import from_json, to_json
 from evolvent.tasks import ReasoningGym, Source, reasoning
 from evolvent.tasks.reasoning import PREFIX, available, pack, read_entry, score, write_entry
 

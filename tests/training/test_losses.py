@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evolvent.codec import from_json, to_json
 from evolvent.errors import BadInput
-from evolvent.records import from_json, to_json
 from evolvent.training.losses import (
     Clip,
     Likelihood,

@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 
+from evolvent.codec import from_json, to_json
 from evolvent.errors import BadInput
-from evolvent.records import from_json, to_json
 from evolvent.training.optim import AdamW, Muon, Schedule
 
 ADAMW = AdamW(lr=0.01, betas=(0.9, 0.99), weight_decay=0.1, max_grad_norm=1e9)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from evolvent.cli.subject import Setting, Subject
+from evolvent.codec import encode
 from evolvent.errors import BadInput
 from evolvent.evals.measure import HeldOut, Suite, hold_out
-from evolvent.records import Cell, Task, encode
+from evolvent.records import Cell, Task
 from evolvent.tasks.source import Source
 
 NUM_TASKS = 256

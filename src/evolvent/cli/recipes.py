@@ -10,9 +10,9 @@ from typing import Any
 from evolvent.cli.main import Command, refuse_fields
 from evolvent.cli.screen import Screen
 from evolvent.cli.values import recipe_names
+from evolvent.codec import encode
 from evolvent.errors import BadInput, nearest
 from evolvent.plans import Card, Improve
-from evolvent.records import encode
 
 
 def main(command: Command) -> dict[str, Any]:

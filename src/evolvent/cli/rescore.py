@@ -20,8 +20,9 @@ from evolvent.cli.subject import one_word
 from evolvent.cli.ticks import ticking
 from evolvent.cli.values import read_value
 from evolvent.cli.words import one_line
+from evolvent.codec import encode
 from evolvent.errors import BadInput, StoreError
-from evolvent.records import Episode, encode
+from evolvent.records import Episode
 from evolvent.rewards import Change, Judge, lift, rescore
 from evolvent.store import Run, write_text
 

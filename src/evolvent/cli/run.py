@@ -15,10 +15,10 @@ from evolvent.cli.fit import check_fit, check_source
 from evolvent.cli.main import Command
 from evolvent.cli.screen import Screen, print_summary
 from evolvent.cli.values import override, parse_plan, read_plan
+from evolvent.codec import from_json, to_json
 from evolvent.errors import BadInput
 from evolvent.evals.summary import summarize_run
 from evolvent.plans import Improve, check
-from evolvent.records import from_json, to_json
 from evolvent.store import Run, write_report_page, write_text
 
 NUM_TEXTS = 2000  # training tasks that teach a learned vocabulary

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evolvent.codec import decode, from_json, locate
 from evolvent.errors import BadInput, EvolventError, StoreError, nearest
 from evolvent.plans import Improve
-from evolvent.records import decode, from_json, locate
 
 STAGES = {
     "source": ("evolvent.tasks",),

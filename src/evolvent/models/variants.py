@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evolvent.codec import locate
 from evolvent.errors import BadInput
 from evolvent.models.spec import SLOTS
-from evolvent.records import locate
 
 MODEL_TYPE = "evolvent"
 

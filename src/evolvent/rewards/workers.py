@@ -21,8 +21,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from evolvent.codec import locate
 from evolvent.errors import VerifierError
-from evolvent.records import locate
 
 START_S = 120.0  # importing sympy on a busy machine
 MAX_MEMORY_BYTES = 4 * 2**30

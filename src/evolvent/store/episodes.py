@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from evolvent.codec import from_json, to_json
 from evolvent.errors import BadInput, StoreError
-from evolvent.records import Episode, Fault, Outcome, Score, Span, Task, Trace, Turn, from_json, to_json
+from evolvent.records import Episode, Fault, Outcome, Score, Span, Task, Trace, Turn
 from evolvent.store.atomic import disk_errors_at, temporary_beside, write_file
 
 _TURN = {

@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from evolvent.codec import from_json, to_json
 from evolvent.errors import BadInput, StoreError
-from evolvent.records import Episode, Report, from_json, to_json
+from evolvent.records import Episode, Report
 from evolvent.store import origin
 from evolvent.store.atomic import append_line, disk_errors_at, sweep, temporary_beside, write_folder, write_text
 from evolvent.store.folder import given_folder, hold, new_folder, occupied
