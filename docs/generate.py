@@ -314,7 +314,26 @@ def numbers() -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     rows += [number_row(run) for run in runs]
-    return "\n".join(rows) + "\n\n" + level_table(runs[0])
+    return "\n".join(rows) + "\n\n" + skill_table(runs) + level_table(runs[0])
+
+
+def skill_table(runs: list[Mapping[str, Any]]) -> str:
+    """How much of a gain other means would bring: forcing the call, the best of several, and imitation."""
+    compared = [run for run in runs if run.get("skill")]
+    if not compared:
+        return ""
+    rows = [
+        "How much of it other means would bring, on the same tasks:",
+        "",
+        "| seed | before | call forced | best of 8 | after | given tool use, minus imitation, on levels never shown |",
+        "|---|---|---|---|---|---|",
+    ]
+    for run in compared:
+        before, skill = run["before"], run["skill"]
+        cells = (before["sampled"], before["tool_forced"], before["best_of_k"], run["after"]["sampled"])
+        gap = f"{skill['value']:+.2f} [{skill['low']:+.2f}, {skill['high']:+.2f}]"
+        rows.append(f"| {run['seed']} | " + " | ".join(map(share, cells)) + f" | {gap} |")
+    return "\n".join(rows) + "\n\n"
 
 
 def number_row(run: Mapping[str, Any]) -> str:

@@ -130,17 +130,17 @@ def training_texts(source: Any) -> Iterable[str]:
 
 def find_control(run: Run) -> Run | None:
     """A finished imitation run beside this one, from the same cold start, if there is one."""
-    if run.info.get("recipe") == "sft":
-        return None
     plan = from_json(run.plan_json)
-    for path in sorted(run.path.parent.glob(f"sft-{run.seed}-*"), reverse=True):
+    if plan.practice_workflow is not None:
+        return None
+    for path in sorted(run.path.parent.glob(f"*-{run.seed}-*"), reverse=True):
         try:
             other = Run.reopen(path)
             theirs = from_json(other.plan_json)
         except (OSError, ValueError):
             continue
         same = all(getattr(plan, f) == getattr(theirs, f) for f in ("model", "source", "cold_start", "suite", "seed"))
-        if same and (path / "summary.json").exists():
+        if same and theirs.practice_workflow is not None and (path / "summary.json").exists():
             return other
     return None
 

@@ -115,7 +115,16 @@ def print_summary(screen: Screen, summary: Mapping[str, Any], page: Path) -> Non
     print_numbers(screen, summary)
     run = _short(summary["run"])
     screen.console.print(f"\nreport  {_short(str(page))}\nnext    evolvent show {run}\n"
-                         f"        evolvent play {run}\n        evolvent run sft --seed {summary['seed']}")  # fmt: skip
+                         f"        evolvent play {run}\n        {_compare(summary, run)}")  # fmt: skip
+
+
+def _compare(summary: Mapping[str, Any], run: str) -> str:
+    """The command that puts a run beside what it should be compared with."""
+    if summary.get("is_control"):
+        return f"evolvent run --seed {summary['seed']}"
+    if summary.get("control"):
+        return f"evolvent show {run} {_short(summary['control'])}"
+    return f"evolvent run sft --seed {summary['seed']}"
 
 
 def print_numbers(screen: Screen, summary: Mapping[str, Any]) -> None:

@@ -125,6 +125,12 @@ def verdict(difference: Estimate, forced_share: float, skill: Estimate | None, c
     )
 
 
+def verdict_of_control(difference: Mapping[str, Any]) -> str:
+    """One sentence about a run whose practice was imitation: it makes no claim, others are measured against it."""
+    low, value, high = (math.nan if difference[k] is None else difference[k] for k in ("low", "value", "high"))
+    return f"the control: imitation moved the starting level by {value:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
 def as_numbers(estimate: Estimate | None) -> dict[str, float | int | None] | None:
     """An estimate as JSON values; what is not a number becomes null."""
     if estimate is None:

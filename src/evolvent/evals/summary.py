@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,9 @@ def summarize_run(run: Run, control: Run | None = None) -> dict[str, Any]:
     }
     if "before" in reports and "after" in reports:
         summary |= _gains(reports["before"], reports["after"], reports, lines, control)
+        summary["is_control"] = bool(json.loads(run.plan_json).get("practice_workflow"))
+        if summary["is_control"]:
+            summary["verdict"] = compare.verdict_of_control(summary["difference"])
     return summary
 
 

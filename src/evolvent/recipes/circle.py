@@ -39,5 +39,6 @@ def build() -> Improve:
         num_steps=240,
         tasks_per_step=32,
         group_size=8,
-        budgets=Budgets(turn_tokens=64, context_tokens=512, episode_tokens=128),
+        budgets=Budgets(turn_tokens=48, context_tokens=512, episode_tokens=128),
+        num_threads=1,  # products this small gain nothing from a second thread, and lose much when its core is taken
     )
