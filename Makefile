@@ -1,4 +1,4 @@
-# For everybody: make run, make test. For those who change the code: make check, make docs, make light.
+# For everybody: make run, make test. For those who change the code: make check, make bench, make docs, make light.
 # Extra words go through ARGS: make run ARGS="--seed 1", make test ARGS="tests/rewards --slow".
 
 SHELL := /bin/bash
@@ -7,7 +7,7 @@ BIN := .venv/bin
 ARGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test check docs light clean
+.PHONY: run test check bench docs light clean
 .DELETE_ON_ERROR:
 
 run: .venv/.ready-run
@@ -22,6 +22,9 @@ check: .venv/.ready-test
 	$(BIN)/mypy
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+bench: .venv/.ready-test
+	$(BIN)/python -m bench $(ARGS)
 
 docs: .venv/.ready-test
 	$(BIN)/python docs/generate.py

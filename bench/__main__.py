@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-NAMES = ("sampling", "step", "sft", "packing", "startup", "store")
+NAMES = ("sampling", "packing", "startup", "store")
 HOME = Path(__file__).resolve().parent
 COLUMNS = (
     "row",
