@@ -138,7 +138,8 @@ def draw_entry(name: str, level: int, split: str, seed: int) -> Mapping[str, Any
     if split not in ("train", "test"):
         raise BadInput(f"no split {split!r}", got=split, wanted="train or test", cure=nearest(split, ["train", "test"]))
     try:
-        dataset = build(name, level, seed, MAX_REDRAWS)
+        dataset = build(name, level, seed, MAX_REDRAWS) if name in REMEMBERS else kept(name, level)
+        dataset.seed = seed  # an entry is drawn from seed + place alone
         for place in range(MAX_REDRAWS):
             entry: Mapping[str, Any] = dataset[place]
             if split_of(PREFIX + name, entry["question"]) == split:
@@ -174,6 +175,15 @@ def judge_of(name: str, level: int) -> OwnJudge:
     dataset = build(name, level, 0, 1)
     source = inspect.getsource(type(dataset).score_answer)
     return OwnJudge(dataset, re.search(r"\b(eval|exec|parse_expr|sympify)\(", source) is not None)
+
+
+REMEMBERS = ("list_functions",)  # what it drew before changes what it draws next, so it is made anew for each entry
+
+
+@functools.lru_cache(maxsize=64)
+def kept(name: str, level: int) -> Any:
+    """One dataset for all entries of a cell: some read a whole book when they are made."""
+    return build(name, level, 0, MAX_REDRAWS)
 
 
 def build(name: str, level: int, seed: int, num_entries: int) -> Any:
