@@ -319,7 +319,7 @@ def numbers() -> str:
 
 def skill_table(runs: list[Mapping[str, Any]]) -> str:
     """How much of a gain other means would bring: forcing the call, the best of several, and imitation."""
-    compared = [run for run in runs if run.get("skill")]
+    compared = [run for run in runs if (run.get("skill") or {}).get("value") is not None]
     if not compared:
         return ""
     rows = [

@@ -157,6 +157,8 @@ def _whiskers(reports: Sequence[Report]) -> list[Whisker]:
     found: dict[tuple[str, str], Whisker] = {}
     for report in reports:
         kind, side = _side(report.name)
+        if kind == "heldout":  # a small sample on the way; the learning curves show it
+            continue
         shares = {name: e for name, e in report.metrics.items() if 0 <= e.low <= e.high <= 1}
         if kind:  # a control or another way of sampling: its accuracy alone
             first = next((n for n in (kind.replace("-", "_"), "sampled", "accuracy", "greedy") if n in shares), None)
