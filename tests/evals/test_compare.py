@@ -116,6 +116,7 @@ def test_the_verdict_claims_no_more_than_was_measured(difference, skill, begin, 
 
 def test_forcing_that_makes_it_worse_reproduces_nothing():
     assert "reproduces 0% of the gain" in verdict(GAIN, -0.5, None, "")
+    assert verdict(GAIN, 0.0, None, "", uses_tool=False).startswith("strategy, not skill: no tool was called")
 
 
 def test_what_is_not_a_number_becomes_null():

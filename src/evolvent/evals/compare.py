@@ -104,7 +104,9 @@ def skill_gap(after: Report, control: Report, keys: Collection[CellKey]) -> Esti
     return metrics.ratio_difference((ours.right_with_tool, ours.used_tool), (theirs.right_with_tool, theirs.used_tool))
 
 
-def verdict(difference: Estimate, forced_share: float, skill: Estimate | None, control: str) -> str:
+def verdict(
+    difference: Estimate, forced_share: float, skill: Estimate | None, control: str, *, uses_tool: bool = True
+) -> str:
     """One sentence that claims no more than was measured."""
     if math.isnan(difference.value):
         return "nothing to compare: no task was measured on both sides"
@@ -112,6 +114,8 @@ def verdict(difference: Estimate, forced_share: float, skill: Estimate | None, c
         return "a loss: the whole interval of the difference lies below zero"
     if not difference.low > 0:
         return "no gain: the interval of the difference holds zero"
+    if not uses_tool:
+        return "strategy, not skill: no tool was called before or after, so no accuracy given tool use can be compared"
     part = f"forcing a tool call at the start alone reproduces {max(0.0, forced_share):.0%} of the gain"
     if skill is None:
         return f"strategy, not skill: {part}; no control to compare with (evolvent run sft with the same seed)"

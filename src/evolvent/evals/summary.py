@@ -76,6 +76,10 @@ def _side(reports: Mapping[str, Report], side: int) -> dict[str, Any]:
     return found
 
 
+def _uses_tool(*reports: Report) -> bool:
+    return any(share > 0 for report in reports for cell in report.cells for share in cell.used_tool)
+
+
 def _gains(
     before: Report,
     after: Report,
@@ -101,5 +105,7 @@ def _gains(
         "levels": compare.compare_levels(before, after, start=start, cold=cold, trained=trained),
         "skill": as_numbers(skill),
         "control": str(control.path.resolve()) if control else None,
-        "verdict": compare.verdict(difference, share, skill, control.name if control else ""),
+        "verdict": compare.verdict(
+            difference, share, skill, control.name if control else "", uses_tool=_uses_tool(before, after)
+        ),
     }
