@@ -28,6 +28,8 @@ class Screen:
         self._heldout = ""
         self._last_line = 0.0
         self._started = time.monotonic()
+        self._phase: tuple[str, int, float] = ("", 0, self._started)
+        self._num_steps = 0
 
     def say(self, text: str) -> None:
         """A line."""
@@ -67,12 +69,11 @@ class Screen:
             Progress,
             TextColumn,
             TimeElapsedColumn,
-            TimeRemainingColumn,
         )
 
         self._bar = Progress(
             TextColumn("[bold]{task.description:<11}"), BarColumn(bar_width=24), MofNCompleteColumn(),
-            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(), TextColumn("{task.fields[note]}"),
             console=self.console, disable=not self.console.is_terminal,
         )  # fmt: skip
         self._task = self._bar.add_task("start", total=plan.num_cold + plan.num_steps, note="")
@@ -88,17 +89,30 @@ class Screen:
         elif "measuring" in event:
             self._show("measuring", event["step"], event["measuring"])
         else:
+            self._num_steps = event["num_steps"]
             note = f"reward {event['reward_mean']:.2f}  tool {event['tool_use']:.2f}  loss {event.get('loss', 0.0):.3f}"
             self._show(event["phase"], event["step"], f"{note}  {self._heldout}", event.get("events", ""))
 
     def _show(self, stage: str, step: int, note: str, events: str = "") -> None:
-        self._bar.update(self._task, completed=step, description=stage, note=note)
         now = time.monotonic()
+        note = f"{self._pace(stage, step, now)}  {note}"
+        self._bar.update(self._task, completed=step, description=stage, note=note)
         if events:
             self.console.print(f"  step {step}: {events}")
         if not self.console.is_terminal and now - self._last_line > 5:
             self._last_line = now
             self.console.print(f"{now - self._started:6.0f} s  {stage:<10} step {step:<5} {note}")
+
+    def _pace(self, stage: str, step: int, now: float) -> str:
+        """Steps per second since the phase began, and the time that the rest would take at that rate."""
+        began, first, start = self._phase
+        if stage not in ("measuring", began):
+            self._phase = (stage, step, now)
+        if stage != began or step == first:
+            return "-- steps/s, -- left"
+        rate = (step - first) / (now - start)
+        left = round((self._num_steps - step) / rate)
+        return f"{rate:.1f} steps/s, {left // 60}:{left % 60:02d} left"
 
 
 def _words(thing: Any) -> str:
