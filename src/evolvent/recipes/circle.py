@@ -11,7 +11,7 @@ from evolvent.training.optim import AdamW, Muon, Schedule
 
 CARD = Card(
     name="circle",
-    title="The circle: GRPO with clip-higher over a frontier of difficulty",
+    title="The circle: on-policy GRPO over a frontier of difficulty",
     paper="arXiv:2402.03300 (GRPO), arXiv:2503.14476 (clip-higher, token mean)",
     changes=("credit", "training", "curriculum"),
     claim="an agent that mostly guesses learns to call its tool, and to use it on levels that it was never shown",
@@ -34,6 +34,7 @@ def build() -> Improve:
         cold_start=COLD_START,
         curriculum=Frontier(start_levels=1),
         advantage=Standardized(ddof=1, eps=1e-4),  # as TRL and verl
+        # one update a batch: the ratio is exactly 1 and the clip idle (clip_share 0 in metrics.jsonl) until updates lag
         loss=PolicyLoss(ratio=per_token, gain=Clip(0.20, 0.28), reduce=token_mean),  # DAPO, table 1
         optimizer=AdamW(lr=1e-3),
         num_steps=240,

@@ -81,6 +81,7 @@ def update(
         value = loss(tokens, totals)
         value.backward()  # type: ignore[no-untyped-call]
         sums.add(micro, logprob_N.detach(), entropy_N, float(value.detach()))
+        sums.cut += _num_cut(loss, tokens)
     check_gap(sums.gap, max_logprob_gap, policy)
     check_finite(sums.loss, policy)
     norm = optimizer.clip()
@@ -96,15 +97,24 @@ def update(
         "entropy": sums.entropy / totals.num_tokens,
         "kl_sampler_trainer": sums.kl / max(sums.num_known, 1),
         "max_logprob_gap": sums.gap,
+        "clip_share": sums.cut / totals.num_tokens,
         "padding_share": padding_share(packs),
     }
+
+
+def _num_cut(loss: Loss, tokens: Tokens) -> float:
+    """How many tokens the clip cut off; 0 as long as no update lies between sampling and this one."""
+    if not hasattr(loss, "clip_share"):
+        return 0.0
+    ratio_N = (tokens.logprob_N.detach() - tokens.old_N).exp()
+    return loss.clip_share(ratio_N, tokens.credit_N) * len(ratio_N)
 
 
 class _Sums:
     """What is added up over micro-batches."""
 
     def __init__(self) -> None:
-        self.loss = self.entropy = self.kl = self.gap = 0.0
+        self.loss = self.entropy = self.kl = self.gap = self.cut = 0.0
         self.num_known = 0
 
     def add(self, micro: Micro, logprob_N: Tensor, entropy_N: Tensor, loss: float) -> None:
