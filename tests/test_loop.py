@@ -519,8 +519,8 @@ def test_other_parts_run_and_go_on_to_the_same_end(changes, tmp_path):
 class OffByOne(LocalPolicy):
     """Its trainer reads the log-probability of the token before."""
 
-    def logprobs(self, token_BT, mask_BT):
-        found, entropy = super().logprobs(token_BT, mask_BT)
+    def logprobs(self, layout):
+        found, entropy = super().logprobs(layout)
         return found.roll(1), entropy
 
 

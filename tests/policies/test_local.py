@@ -229,7 +229,7 @@ def test_bfloat16_samples_and_its_logprobs_are_near_those_of_the_trainer(engine)
     for i, (p, c) in enumerate(zip(prompts, made, strict=True)):
         mask_BT[i, len(p.tokens) : len(p.tokens) + len(c.tokens)] = True
     with torch.no_grad():
-        again, entropy = policy.logprobs(token_BT, mask_BT)
+        again, entropy = policy.logprobs(policy.lay_out(token_BT.numpy(), mask_BT.numpy()))
     np.testing.assert_allclose(again, [x for c in made for x in c.model_logprobs], atol=0.2)
     assert entropy.dtype == torch.float32
 
@@ -243,7 +243,7 @@ def test_the_trainer_reads_the_logprobs_that_the_sampler_wrote(policy):
     mask_BT = torch.tensor(
         [[len(p.tokens) <= t < len(r) for t in range(longest)] for p, r in zip(prompts, rows, strict=True)]
     )
-    logprob_N, entropy_N = policy.logprobs(token_BT, mask_BT)
+    logprob_N, entropy_N = policy.logprobs(policy.lay_out(token_BT.numpy(), mask_BT.numpy()))
     np.testing.assert_allclose(logprob_N.detach(), [x for c in made for x in c.model_logprobs], atol=1e-4)
     assert logprob_N.requires_grad
     assert not entropy_N.requires_grad
@@ -346,8 +346,8 @@ def test_recomputing_layers_gives_the_same_gradient_and_leaves_no_trace(adapter)
         if recomputes:
             checkpoint_gradients(model)
         policy = LocalPolicy(model, tokenizer, engine="generic")
-        tokens = torch.arange(20)[None]
-        logprob_N, _ = policy.logprobs(tokens, tokens > 5)
+        tokens = np.arange(20)[None]
+        logprob_N, _ = policy.logprobs(policy.lay_out(tokens, tokens > 5))
         logprob_N.sum().backward()
         assert not any(m.training for m in model.modules())
         return len(calls), [p.grad for p in policy.parameters() if p.grad is not None]

@@ -181,15 +181,15 @@ def test_what_the_policy_did_not_write_has_no_gradient(make_policy, engine):
     policy.model.lm_head.register_forward_hook(keep)
     token = torch.randint(0, 256, (2, 9), generator=torch.Generator().manual_seed(0))
     mask = torch.tensor([[0, 0, 0, 1, 1, 0, 0, 1, 0], [0, 0, 1, 0, 0, 0, 0, 0, 0]], dtype=torch.bool)
-    logprob, _ = policy.logprobs(token, mask)
+    logprob, _ = policy.logprobs(policy.lay_out(token.numpy(), mask.numpy()))
     credit = torch.tensor([1.0, -1.0, 2.0, 0.5])
     DAPO(Tokens(logprob, logprob.detach(), credit, torch.tensor([0, 0, 0, 1]), 2), Totals(4, 2)).backward()
-    (logits,) = kept  # position t predicts token t + 1
-    grad = logits.grad.abs().sum(-1)
-    assert (grad[~mask[:, 1:]] == 0).all() and (grad[mask[:, 1:]] > 0).all()
+    (logits,) = kept  # position t predicts token t + 1; what stands behind the last target is not read
+    grad, wanted = logits.grad.abs().sum(-1), mask[:, 1:8]
+    assert (grad[~wanted] == 0).all() and (grad[wanted] > 0).all()
     # the fast path never computes the others, and reaches the same gradient
     twin = make_policy(engine=engine)
-    logprob, _ = twin.logprobs(token, mask)
+    logprob, _ = twin.logprobs(twin.lay_out(token.numpy(), mask.numpy()))
     DAPO(Tokens(logprob, logprob.detach(), credit, torch.tensor([0, 0, 0, 1]), 2), Totals(4, 2)).backward()
     for mine, theirs in zip(policy.parameters(), twin.parameters(), strict=True):
         assert torch.allclose(mine.grad, theirs.grad, atol=1e-5)

@@ -114,7 +114,7 @@ def ours(folder, engine, loss, case, now):
     ).bool()
     wanted = pad(case["own"], 8).bool()
     row_N = wanted.nonzero()[:, 0]
-    logprob_N, _ = policy.logprobs(token_BT, mask_BT)
+    logprob_N, _ = policy.logprobs(policy.lay_out(token_BT.numpy(), mask_BT.numpy()))
     assert torch.allclose(logprob_N, now[wanted], atol=1e-4)
     tokens = Tokens(
         logprob_N,

@@ -34,7 +34,7 @@ def same_bits(a, b):
 
 def logprob_of(policy, row):
     with torch.no_grad():
-        logprob, _ = policy.logprobs(torch.from_numpy(row.tokens)[None], torch.from_numpy(row.mask)[None])
+        logprob, _ = policy.logprobs(policy.lay_out(row.tokens[None], row.mask[None]))
     return float(logprob.sum())
 
 

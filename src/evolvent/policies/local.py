@@ -1,6 +1,6 @@
 """A policy on weights of our own: sampled in groups, trained in place, saved as a Hugging Face folder."""
 
-# B rows, T tokens, V vocabulary, N tokens that a policy wrote
+# B rows, T tokens, V vocabulary, N flat positions, M predictions
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from evolvent.errors import BadInput
 from evolvent.models import fast
+from evolvent.models.layout import Layout, lay_flat, lay_padded
 from evolvent.models.render import Renderer
 from evolvent.policies.decode import Draws, Engine, GenericEngine
 from evolvent.policies.fast_decode import FastEngine
@@ -112,22 +113,29 @@ class LocalPolicy:
 
     # ------------------------------------------------------------ training
 
-    def logprobs(self, token_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probability (temperature 1) and entropy of the N tokens where `mask_BT`, rows in order; with gradient.
+    @property
+    def shares_starts(self) -> bool:
+        """Whether rows that begin alike cost less together: then they should meet in a micro-batch."""
+        return isinstance(self.engine, FastEngine)
 
-        Rows are padded at the end; the mask is False at position 0 and in the padding.
+    def lay_out(self, token_BT: np.ndarray, mask_BT: np.ndarray) -> Layout:
+        """Rows (int64, padded at the end) in the form that `logprobs` reads, to predict the tokens where `mask_BT`.
+
+        The mask is False at position 0, which nothing predicts, and in the padding.
         """
-        wanted_BT = mask_BT[:, 1:]
+        lay = lay_flat if self.shares_starts else lay_padded
+        return lay(token_BT, mask_BT, self.pad_id, self.model.device)
+
+    def logprobs(self, layout: Layout) -> tuple[Tensor, Tensor]:
+        """Log-probability (temperature 1) and entropy of the M predicted tokens, rows in order; with gradient."""
         if isinstance(self.engine, FastEngine):
-            hidden_BTW = fast.hidden(self.engine.weights, token_BT[:, :-1])
-            logits_NV = fast.logits(self.engine.weights, hidden_BTW[wanted_BT])
-        else:
-            with _recomputing(self.model):
-                logits_NV = self.model(input_ids=token_BT[:, :-1], use_cache=False).logits[wanted_BT]
-        logprob_NV = logits_NV.float().log_softmax(-1)
-        target_N = token_BT[:, 1:][wanted_BT]
-        entropy_N = -(logprob_NV.detach().exp() * logprob_NV.detach()).sum(-1)
-        return logprob_NV.gather(-1, target_N[:, None])[:, 0], entropy_N
+            weights = self.engine.weights
+            hidden_NW = fast.flat_hidden(weights, layout.token_N, layout.position_N, layout.blocks)
+            return fast.score(weights, hidden_NW.index_select(0, layout.read_M), layout.target_M)
+        with _recomputing(self.model):
+            token_BT = layout.token_N.view(layout.blocks[0].rows, -1)
+            logits_BTV = self.model(input_ids=token_BT, use_cache=False).logits
+        return fast.score_logits(logits_BTV.flatten(0, 1).index_select(0, layout.read_M), layout.target_M)
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """The weights that an optimizer may change."""

@@ -31,8 +31,17 @@ class Trainable(Protocol):
 
     version: int
 
-    def logprobs(self, token_BT: Any, mask_BT: Any) -> tuple[Any, Any]:
-        """Log-probability and entropy of the tokens where the mask is True, with gradient (see training.update)."""
+    @property
+    def shares_starts(self) -> bool:
+        """Whether rows that begin alike cost less together."""
+        ...
+
+    def lay_out(self, token_BT: Any, mask_BT: Any) -> Any:
+        """Rows in the form that `logprobs` reads, to predict the tokens where the mask is True."""
+        ...
+
+    def logprobs(self, layout: Any) -> tuple[Any, Any]:
+        """Log-probability and entropy of the predicted tokens, with gradient (see training.update)."""
         ...
 
     def parameters(self) -> list[Any]:

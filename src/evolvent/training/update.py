@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from evolvent.credit.batch import Batch, Row
-from evolvent.credit.packing import pack, padding_share
+from evolvent.credit.packing import pack_by_group, pack_by_length
+from evolvent.models.layout import Layout
 from evolvent.training.gates import check_finite, check_gap
 from evolvent.training.losses import Loss, Tokens, Totals
 from evolvent.training.optim import LiveOptimizer
@@ -23,18 +24,17 @@ from evolvent.training.optim import LiveOptimizer
 class Micro:
     """A micro-batch as tensors."""
 
-    token_BT: Tensor
-    mask_BT: Tensor
+    layout: Layout
     sampler_N: Tensor
     known_N: Tensor
     credit_N: Tensor
     row_N: Tensor
 
     @classmethod
-    def of(cls, rows: Sequence[Row], pad_id: int, device: Any) -> Micro:
-        """Pad rows at the end and flatten what belongs to the policy's tokens."""
+    def of(cls, rows: Sequence[Row], policy: Any, device: Any) -> Micro:
+        """Lay rows out as the policy reads them, and flatten what belongs to its tokens."""
         longest = max(len(r.tokens) for r in rows)
-        token_BT = np.full((len(rows), longest), pad_id, dtype=np.int64)
+        token_BT = np.full((len(rows), longest), policy.pad_id, dtype=np.int64)
         mask_BT = np.zeros((len(rows), longest), dtype=bool)
         for i, r in enumerate(rows):
             token_BT[i, : len(r.tokens)] = r.tokens
@@ -45,8 +45,7 @@ class Micro:
         credit = np.concatenate([r.credit[1:][r.mask[1:]] for r in rows])
         row = np.concatenate([np.full(r.num_targets, i) for i, r in enumerate(rows)])
         return cls(
-            torch.from_numpy(token_BT).to(device),
-            torch.from_numpy(mask_BT).to(device),
+            policy.lay_out(token_BT, mask_BT),
             torch.from_numpy(sampler).float().to(device),
             torch.from_numpy(known).to(device),
             torch.from_numpy(credit).to(device),
@@ -67,16 +66,16 @@ def update(
     """Train on a batch; on-policy, the old log-probabilities are the new ones, read from the same forward pass."""
     if not batch.rows:
         return {"num_rows": 0, "num_tokens": 0}
-    packs = pack(batch.rows, micro_tokens)
+    packs = (pack_by_group if policy.shares_starts else pack_by_length)(batch.rows, micro_tokens)
     totals = Totals(sum(r.num_targets for r in batch.rows), len(batch.rows))
     device = policy.parameters()[0].device
     sums = _Sums()
     optimizer.clear()  # an update that a gate stopped leaves its gradients behind
     for rows in packs:
-        micro = Micro.of(rows, policy.pad_id, device)
-        logprob_N, entropy_N = policy.logprobs(micro.token_BT, micro.mask_BT)
+        micro = Micro.of(rows, policy, device)
+        logprob_N, entropy_N = policy.logprobs(micro.layout)
         with torch.no_grad():
-            reference_N = reference.logprobs(micro.token_BT, micro.mask_BT)[0] if reference is not None else None
+            reference_N = reference.logprobs(micro.layout)[0] if reference is not None else None
         tokens = Tokens(logprob_N, logprob_N.detach(), micro.credit_N, micro.row_N, len(rows), reference_N)
         value = loss(tokens, totals)
         value.backward()  # type: ignore[no-untyped-call]
@@ -98,7 +97,8 @@ def update(
         "kl_sampler_trainer": sums.kl / max(sums.num_known, 1),
         "max_logprob_gap": sums.gap,
         "clip_share": sums.cut / totals.num_tokens,
-        "padding_share": padding_share(packs),
+        "padding_share": 1 - sums.num_computed / max(sums.num_positions, 1),
+        "shared_share": 1 - sums.num_computed / max(sums.num_read, 1),
     }
 
 
@@ -115,10 +115,13 @@ class _Sums:
 
     def __init__(self) -> None:
         self.loss = self.entropy = self.kl = self.gap = self.cut = 0.0
-        self.num_known = 0
+        self.num_known = self.num_positions = self.num_computed = self.num_read = 0
 
     def add(self, micro: Micro, logprob_N: Tensor, entropy_N: Tensor, loss: float) -> None:
         self.loss += loss
+        self.num_positions += micro.layout.num_positions
+        self.num_computed += micro.layout.num_computed
+        self.num_read += micro.layout.num_tokens
         self.entropy += float(entropy_N.sum())
         gap_N = (micro.sampler_N - logprob_N)[micro.known_N]
         if len(gap_N):
