@@ -23,6 +23,7 @@ VERBS = {
     "show": ("a run in the terminal, or two runs beside each other", "RUN [CONTROL]"),
     "rescore": ("judge stored episodes again with another judge", "RUN reward=..."),
     "recipes": ("the published methods on offer", "[NAME]"),
+    "effect": ("show whether a method does what it claims: treated against control", "NAME|--all [seeds=0,1,2]"),
     "doctor": ("what is installed, what works, and how to get the rest", ""),
     "serve": ("an OpenAI-compatible server over a checkpoint", "CHECKPOINT [--port N]"),
     "init": ("a new folder with a task source, a reward and an agent that run", "DIR"),
@@ -32,6 +33,7 @@ FLAGS = {
     "eval": ("seed",),
     "play": ("seed",),
     "recipes": ("all",),
+    "effect": ("all",),
     "serve": ("port",),
 }
 EXTRAS = {
@@ -42,7 +44,7 @@ _FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
     "seed": ("the seed of every random stream; the same as seed=N", {"type": int}),
     "resume": ("go on with a run that was stopped", {"metavar": "RUN"}),
     "dry_run": ("print the arithmetic, and do nothing", {"action": "store_true"}),
-    "all": ("every recipe in full", {"action": "store_true"}),
+    "all": ("every recipe", {"action": "store_true"}),
     "port": ("where the server listens on loopback; 0 takes a free port", {"type": int, "default": 8000}),
 }
 _DEFAULTS = {"seed": None, "resume": None, "dry_run": False, "all": False, "port": 8000}
@@ -74,6 +76,11 @@ with neither, each line of the input is a question.
 keys: num_tasks= level=
 {KEYS}""",
     "rescore": "keys: reward=exact|module:name step=100 name=after where='level = 2' (SQL over the episodes' columns)",
+    "effect": """NAME is a recipe, or module:effect of your own. Each seed runs both arms on one thread, two seeds side
+by side. Finished seeds are kept, and not measured again while code, plan and library versions stay the same.
+
+keys: seeds=0,1,2 out=FOLDER (puts the result on the board there: effects.json, effects.html; with --all effects/)
+  fresh=true (measure again) processes=2 cache=FOLDER (else $EVOLVENT_CACHE, else the user's cache folder)""",
     "doctor": "keys: url=http://127.0.0.1:8000/v1#MODEL asks a server too",
     "serve": POLICY,
 }

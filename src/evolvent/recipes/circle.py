@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from evolvent.credit.advantage import Standardized
 from evolvent.curriculum import Frontier
+from evolvent.effects import FIRST_LEVEL, Observation, arm, compare_tasks
 from evolvent.plans import Card, Improve, cold_start
+from evolvent.rewards import shuffled
 from evolvent.rollouts.seat import Budgets
 from evolvent.training.losses import Clip, Likelihood, PolicyLoss, per_token, token_mean
 from evolvent.training.optim import AdamW, Muon, Schedule
@@ -43,3 +47,18 @@ def build() -> Improve:
         budgets=Budgets(turn_tokens=48, context_tokens=512, episode_tokens=128),
         num_threads=1,  # products this small gain nothing from a second thread, and lose much when its core is taken
     )
+
+
+def small() -> Improve:
+    """The smallest plan that shows the effect: half a minute of cold start, a quarter of practice, the first level."""
+    cold = replace(COLD_START, num_steps=300)
+    return replace(build(), cold_start=cold, num_steps=48, tasks_per_step=16, suite=FIRST_LEVEL)
+
+
+def effect(seed: int) -> list[Observation]:
+    """The verified reward against the same rewards shuffled within the batch; nothing else differs."""
+    treated, control = arm(small(), seed), arm(replace(small(), reward=shuffled), seed)
+    return [
+        compare_tasks("a verified reward teaches more than a shuffled one", "greater", treated, control),
+        compare_tasks("it teaches to call the tool", "greater", treated, control, column="used_tool"),
+    ]

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from evolvent.credit.advantage import imitate_all
 from evolvent.curriculum import Uniform
+from evolvent.effects import Observation, arm, compare_tasks
 from evolvent.plans import Card, Improve
 from evolvent.recipes import circle
 
@@ -22,7 +23,12 @@ NUM_TOKENS = 1_000_000  # what the circle samples in 240 steps; fixed before the
 
 def build() -> Improve:
     """The circle's plan with practice replaced by imitation."""
-    plan, cold = circle.build(), circle.COLD_START
+    return replace(imitation(circle.build()), tasks_per_step=128, num_steps=2000, max_tokens=NUM_TOKENS)
+
+
+def imitation(plan: Improve) -> Improve:
+    """A plan whose practice goes on with the circle's cold start."""
+    cold = circle.COLD_START
     return replace(
         plan,
         recipe="sft",
@@ -32,7 +38,15 @@ def build() -> Improve:
         loss=cold.loss,
         optimizer=cold.optimizer,
         group_size=1,
-        tasks_per_step=128,
-        num_steps=2000,
-        max_tokens=NUM_TOKENS,
     )
+
+
+def effect(seed: int) -> list[Observation]:
+    """Imitation against the circle's practice, from the same cold start, for as many updates and tokens."""
+    practice = circle.small()
+    imitated = replace(imitation(practice), tasks_per_step=13 * practice.tasks_per_step)  # 8 attempts write as much
+    treated, control = arm(imitated, seed), arm(practice, seed)
+    return [
+        compare_tasks("imitation gets less accurate than practice", "less", treated, control),
+        compare_tasks("imitation does not find the better strategy", "less", treated, control, column="used_tool"),
+    ]

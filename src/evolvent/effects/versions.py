@@ -1,0 +1,64 @@
+"""What code an experiment was made with, as a digest that comments, docstrings and layout do not change."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+HOME = Path(__file__).resolve().parents[1]
+# what shows, serves or starts experiments does not decide how they end
+BYSTANDERS = ("cli", "dashboard", "hive", "recipes", "serve")
+
+
+@functools.cache
+def code_digest() -> str:
+    """Of everything that decides how a run ends: the package up to and with `effects`."""
+    files = [p for p in sorted(HOME.rglob("*.py")) if p.relative_to(HOME).parts[0] not in BYSTANDERS]
+    return _digest(files)
+
+
+def recipe_digest(name: str) -> str:
+    """Of a recipe's module and of the recipes that it varies."""
+    return _digest(sorted(_files_of(importlib.import_module(name), set())))
+
+
+def _files_of(module: ModuleType, seen: set[Path]) -> set[Path]:
+    path = Path(str(module.__file__))
+    if path not in seen:
+        seen.add(path)
+        home = module.__name__.rpartition(".")[0]
+        for thing in vars(module).values():
+            if isinstance(thing, ModuleType) and home and thing.__name__.startswith(home + "."):
+                _files_of(thing, seen)
+    return seen
+
+
+def _digest(files: list[Path]) -> str:
+    whole = hashlib.sha256()
+    for path in files:
+        whole.update(f"{path.name}\n{_bones(path.read_text('utf-8'))}\n".encode())
+    return whole.hexdigest()[:16]
+
+
+def _bones(text: str) -> str:
+    """The program of a text, without its docstrings."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        ):
+            first = body[0]
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                body[:1] = []
+    return ast.dump(tree)
