@@ -6,6 +6,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCau
 
 from evolvent.errors import BadInput
 from evolvent.models import ModelSpec, attach_lora, build, build_tokenizer, checkpoint_gradients, fast
+from evolvent.models.decoding import KVCache, chunk
 
 torch.set_num_threads(1)
 
@@ -95,12 +96,12 @@ def test_decoding_in_any_chunks_from_any_starts_equals_one_forward(kind, num_kv_
     sizes = data.draw(st.lists(st.sampled_from([1, 1, 2, 5]), min_size=1, max_size=6))
     with torch.no_grad():
         wanted = fast.hidden(weights, tokens)
-    cache = fast.KVCache(weights, 3)
+    cache = KVCache(weights, 3)
     if starts.any():  # right-padded prompts of different length
-        fast.chunk(weights, cache, tokens[:, : int(starts.max())], torch.zeros(3, dtype=torch.long), 3)
+        chunk(weights, cache, tokens[:, : int(starts.max())], torch.zeros(3, dtype=torch.long))
     for size in sizes:
         spots = starts[:, None] + torch.arange(size)
-        got = fast.chunk(weights, cache, tokens.gather(1, spots), starts, 3)
+        got = chunk(weights, cache, tokens.gather(1, spots), starts)
         assert (got - wanted[torch.arange(3)[:, None], spots]).abs().max() < 2e-5
         starts = starts + size
 
@@ -108,12 +109,12 @@ def test_decoding_in_any_chunks_from_any_starts_equals_one_forward(kind, num_kv_
 def test_rows_of_a_cache_can_be_repeated_swapped_and_dropped():
     model, tokens = tiny(*SHAPES[1]), tokens_of(2, 12)
     weights = fast.FastWeights(model)
-    prompt = fast.KVCache(weights, 2)
-    fast.chunk(weights, prompt, tokens[:, :8], torch.zeros(2, dtype=torch.long), 2)
-    cache = prompt.take(torch.tensor([0, 0, 1]), 64)
-    assert (cache.rows, cache.max_len) == (3, 64)
+    prompt = KVCache(weights, 2)
+    chunk(weights, prompt, tokens[:, :8], torch.zeros(2, dtype=torch.long))
+    cache = prompt.take(torch.tensor([0, 0, 1]))
+    assert cache.rows == 3
     cache.swap(torch.tensor([1]), torch.tensor([2]))  # now prompts 0, 1, 0
-    got = fast.chunk(weights, cache, tokens[:, 8:], torch.full((2,), 8), 2)
+    got = chunk(weights, cache, tokens[:, 8:], torch.full((2,), 8))
     wanted = fast.hidden(weights, tokens)[:, 8:]
     assert (got - wanted).abs().max() < 2e-5
 
@@ -121,8 +122,8 @@ def test_rows_of_a_cache_can_be_repeated_swapped_and_dropped():
 def test_a_cache_grows_past_the_room_it_began_with():
     model, tokens = tiny(*SHAPES[0]), tokens_of(2, 50)
     weights = fast.FastWeights(model)
-    cache = fast.KVCache(weights, 2, 1)
-    steps = [fast.chunk(weights, cache, tokens[:, n : n + 1], torch.full((2,), n), 2) for n in range(50)]
+    cache = KVCache(weights, 2)
+    steps = [chunk(weights, cache, tokens[:, n : n + 1], torch.full((2,), n)) for n in range(50)]
     assert (torch.cat(steps, 1) - fast.hidden(weights, tokens)).abs().max() < 2e-5
 
 
@@ -131,13 +132,13 @@ def test_decoding_sees_every_optimizer_step(how):
     model, tokens = tiny(*SHAPES[1]), tokens_of(2, 10)
     weights = fast.FastWeights(model)
     start = torch.zeros(2, dtype=torch.long)
-    fast.chunk(weights, fast.KVCache(weights, 2), tokens, start, 2)  # fuses the weights as they are now
+    chunk(weights, KVCache(weights, 2), tokens, start)  # fuses the weights as they are now
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, **how)
     for _ in range(2):
         optimizer.zero_grad()
         fast.logits(weights, fast.hidden(weights, tokens)).square().mean().backward()
         optimizer.step()
-        got = fast.logits(weights, fast.chunk(weights, fast.KVCache(weights, 2), tokens, start, 2))
+        got = fast.logits(weights, chunk(weights, KVCache(weights, 2), tokens, start))
         assert (got - model(tokens).logits).abs().max() < 2e-5
 
 
@@ -145,9 +146,9 @@ def test_decoding_sees_loaded_weights():
     model, other, tokens = tiny(*SHAPES[0]), build(ModelSpec(1), build_tokenizer(), 0), tokens_of(1, 10)
     weights = fast.FastWeights(model)
     start = torch.zeros(1, dtype=torch.long)
-    fast.chunk(weights, fast.KVCache(weights, 1), tokens, start, 1)
+    chunk(weights, KVCache(weights, 1), tokens, start)
     model.load_state_dict({k: v * 1.5 for k, v in model.state_dict().items()})
-    got = fast.logits(weights, fast.chunk(weights, fast.KVCache(weights, 1), tokens, start, 1))
+    got = fast.logits(weights, chunk(weights, KVCache(weights, 1), tokens, start))
     assert (got - model(tokens).logits).abs().max() < 5e-5
     assert fast.supports(other)
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from evolvent.models.adapters import attach_lora, attach_saved_lora
     from evolvent.models.checkpoints import load, save, verify
     from evolvent.models.devices import checkpoint_gradients, keep_freed_memory, resolve_device, resolve_dtype
-    from evolvent.models.fast import FastWeights, KVCache
+    from evolvent.models.fast import FastWeights
     from evolvent.models.folders import check_folder
     from evolvent.models.heads import ScalarModel, load_scalar, pooled_embedding, save_scalar, with_scalar_head
     from evolvent.models.render import Renderer
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = [
     "NANO",
     "FastWeights",
-    "KVCache",
     "ModelSpec",
     "Renderer",
     "ScalarModel",
@@ -47,7 +46,7 @@ _FILES = {  # these bring torch, so they come when asked for
     "adapters": ("attach_lora", "attach_saved_lora"),
     "checkpoints": ("load", "save", "verify"),
     "devices": ("checkpoint_gradients", "keep_freed_memory", "resolve_device", "resolve_dtype"),
-    "fast": ("FastWeights", "KVCache"),
+    "fast": ("FastWeights",),
     "folders": ("check_folder",),
     "heads": ("ScalarModel", "load_scalar", "pooled_embedding", "save_scalar", "with_scalar_head"),
     "render": ("Renderer",),

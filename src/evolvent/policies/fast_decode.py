@@ -5,18 +5,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from evolvent.models import fast
+from evolvent.models.decoding import KVCache, chunk
 from evolvent.policies.decode import Draws, _Tape, choose, pad_right
 from evolvent.records import Prompt, Sampling
 
 BLOCK_COST = 256  # what a further block of columns costs, in tokens
-LENGTH_STEP = 32  # cache lengths grow in steps, so that a few more tokens do not mean a copy
+
+
+class _Started(NamedTuple):
+    """Rows (by number) that have read their prompts; `level` is the column that all of them fill next, if it is one."""
+
+    numbers: list[int]
+    cache: KVCache
+    logits_RV: Tensor
+    level: int | None
 
 
 class FastEngine:
@@ -27,7 +36,7 @@ class FastEngine:
     def __init__(self, model: Any, pad_id: int) -> None:
         self.weights, self.pad_id = fast.FastWeights(model), pad_id
         self._device = next(model.parameters()).device
-        self._caches: list[fast.KVCache] = []
+        self._caches: list[KVCache] = []
         self._kept: dict[str, tuple[int, int, tuple[int, ...]]] = {}  # call id -> cache, row, tokens computed
 
     def forget(self) -> None:
@@ -45,19 +54,20 @@ class FastEngine:
     ) -> list[Draws]:
         """See Engine."""
         drawn: dict[int, Draws] = {}
-        for numbers, cache, logits_RV in self._prefill(prompts, uniforms.shape[1]):
-            rows = [prompts[i].tokens or () for i in numbers]
-            uniform_RT = torch.from_numpy(uniforms[numbers]).float().to(self._device)
-            rooms = [prompts[i].room(how) for i in numbers]
-            draws, slots = self._draw(cache, logits_RV, rows, rooms, uniform_RT, how, stop)
-            self._caches.append(cache)
-            for place, i in enumerate(numbers):
+        for started in self._prefill(prompts):
+            rows = [prompts[i].tokens or () for i in started.numbers]
+            uniform_RT = torch.from_numpy(uniforms[started.numbers]).float().to(self._device)
+            rooms = [prompts[i].room(how) for i in started.numbers]
+            draws, slots = self._draw(started, rows, rooms, uniform_RT, how, stop)
+            started.cache.table = None  # later turns lay their own
+            self._caches.append(started.cache)
+            for place, i in enumerate(started.numbers):
                 drawn[i] = draws[place]
                 known = (*rows[place], *draws[place].tokens[:-1])  # the last token was drawn, not yet read
                 self._kept[call_ids[i]] = (len(self._caches) - 1, slots[place], known)
         return [drawn[i] for i in range(len(prompts))]
 
-    def _prefill(self, prompts: Sequence[Prompt], room: int) -> list[tuple[list[int], fast.KVCache, Tensor]]:
+    def _prefill(self, prompts: Sequence[Prompt]) -> list[_Started]:
         """Prompts in batches that share a start: new ones, and those that continue a kept cache."""
         starts: dict[int, list[int]] = {}
         for i, prompt in enumerate(prompts):
@@ -66,33 +76,38 @@ class FastEngine:
             extends = kept is not None and len(kept[2]) < len(tokens) and tokens[: len(kept[2])] == kept[2]
             starts.setdefault(kept[0] if kept is not None and extends else -1, []).append(i)
         return [
-            self._open(prompts, numbers, room) if which < 0 else self._continue(prompts, numbers, which, room)
+            self._open(prompts, numbers) if which < 0 else self._continue(prompts, numbers, which)
             for which, numbers in sorted(starts.items())
         ]
 
-    def _open(self, prompts: Sequence[Prompt], numbers: list[int], room: int) -> tuple[list[int], fast.KVCache, Tensor]:
-        rows = [prompts[i].tokens or () for i in numbers]
-        unique = sorted(dict.fromkeys(rows), key=len, reverse=True)
+    def _open(self, prompts: Sequence[Prompt], numbers: list[int]) -> _Started:
+        rows = {i: prompts[i].tokens or () for i in numbers}
+        unique = sorted(dict.fromkeys(rows.values()), key=len, reverse=True)
         place = {tokens: i for i, tokens in enumerate(unique)}
-        row_R = torch.tensor([place[tokens] for tokens in rows], device=self._device)
-        small = fast.KVCache(self.weights, len(unique), _stepped(len(unique[0])))
-        starts = torch.zeros(len(unique), dtype=torch.long, device=self._device)
-        logits_UV = self._read(small, unique, starts)
-        return numbers, small.take(row_R, _stepped(len(unique[0]) + room)), logits_UV[row_R]
+        numbers = sorted(numbers, key=lambda i: place[rows[i]])
+        lengths = [len(tokens) for tokens in unique]
+        cache = KVCache(self.weights, len(unique))
+        logits_UV = self._read(cache, unique, self._index([0] * len(unique)), level=0)
+        if len(unique) == len(numbers):
+            return _Started(numbers, cache, logits_UV, lengths[0] if lengths[0] == lengths[-1] else None)
+        row_R = self._index([place[rows[i]] for i in numbers])
+        shared = KVCache(self.weights, len(numbers), cache.as_prompts(self._index(lengths)), row_R)
+        return _Started(numbers, shared, logits_UV[row_R], 0)
 
-    def _continue(
-        self, prompts: Sequence[Prompt], numbers: list[int], which: int, room: int
-    ) -> tuple[list[int], fast.KVCache, Tensor]:
+    def _continue(self, prompts: Sequence[Prompt], numbers: list[int], which: int) -> _Started:
         kept = {i: self._kept[prompts[i].continues or ""] for i in numbers}
         new = {i: (prompts[i].tokens or ())[len(kept[i][2]) :] for i in numbers}
         numbers = sorted(numbers, key=lambda i: len(new[i]), reverse=True)
-        longest = max(len(prompts[i].tokens or ()) for i in numbers)
-        row_R = torch.tensor([kept[i][1] for i in numbers], device=self._device)
-        cache = self._caches[which].take(row_R, _stepped(longest + room))
-        starts = torch.tensor([len(kept[i][2]) for i in numbers], device=self._device)
-        return numbers, cache, self._read(cache, [new[i] for i in numbers], starts)
+        cache = self._caches[which].take(self._index([kept[i][1] for i in numbers]))
+        starts = self._index([len(kept[i][2]) for i in numbers])
+        return _Started(numbers, cache, self._read(cache, [new[i] for i in numbers], starts), None)
 
-    def _read(self, cache: fast.KVCache, chunks: Sequence[Sequence[int]], starts: Tensor) -> Tensor:
+    def _index(self, numbers: Sequence[int]) -> Tensor:
+        return torch.tensor(numbers, dtype=torch.long, device=self._device)
+
+    def _read(
+        self, cache: KVCache, chunks: Sequence[Sequence[int]], starts: Tensor, level: int | None = None
+    ) -> Tensor:
         """Feed one chunk per row, longest first, and give the logits after its last token.
 
         One long chunk (an error message, say) must not pad all others: what all rows have is read at once, and the
@@ -103,7 +118,8 @@ class FastEngine:
         hidden_RW: Tensor | None = None
         at, num = 0, len(chunks)
         for stop in _blocks([len(c) for c in chunks]):
-            made_RCW = fast.chunk(self.weights, cache, token_RC[:num, at:stop], starts[:num] + at, num)
+            now = None if level is None else level + at
+            made_RCW = chunk(self.weights, cache, token_RC[:num, at:stop], starts[:num] + at, now)
             if hidden_RW is None:
                 hidden_RW = made_RCW.new_empty(num, made_RCW.shape[-1])
             ends_R = ((length_R[:num] <= stop) & (length_R[:num] > at)).nonzero()[:, 0]
@@ -114,8 +130,7 @@ class FastEngine:
 
     def _draw(
         self,
-        cache: fast.KVCache,
-        logits_RV: Tensor,
+        started: _Started,
         rows: Sequence[Sequence[int]],
         rooms: Sequence[int],
         uniform_RT: Tensor,
@@ -124,6 +139,7 @@ class FastEngine:
     ) -> tuple[list[Draws], list[int]]:
         """The decoding loop; live rows stand first in the cache, ended ones are swapped behind them."""
         num, device = len(rows), self._device
+        cache, logits_RV = started.cache, started.logits_RV
         room_R = torch.tensor(rooms, device=device)
         tape = _Tape.blank(num, max(rooms), device)
         lengths_R = torch.tensor(rooms)
@@ -131,7 +147,7 @@ class FastEngine:
         stop_V[sorted(stop)] = True
         row_at = torch.arange(num, device=device)  # cache place -> row
         position = torch.tensor([len(r) for r in rows], device=device)
-        live = num
+        live = seated = num
         for t in range(max(rooms)):
             token, sampled, model = choose(logits_RV, uniform_RT[row_at[:live], t], how)
             tape.tokens[row_at[:live], t] = token
@@ -143,7 +159,11 @@ class FastEngine:
                 live, token, position = _move_behind(cache, row_at, position, token, ended, live)
                 if not live:
                     break
-            hidden = fast.chunk(self.weights, cache, token[:, None], position[:live], live)
+                if 2 * live <= seated:  # prompts that nobody reads any more are dropped
+                    cache.seat(live)
+                    seated = live
+            now = None if started.level is None else started.level + t
+            hidden = chunk(self.weights, cache, token[:, None], position[:live], now)
             logits_RV = fast.logits(self.weights, hidden[:, 0])
             position[:live] += 1
         slots = torch.empty(num, dtype=torch.long)
@@ -152,7 +172,7 @@ class FastEngine:
 
 
 def _move_behind(
-    cache: fast.KVCache, row_at: Tensor, position: Tensor, token: Tensor, ended: Tensor, live: int
+    cache: KVCache, row_at: Tensor, position: Tensor, token: Tensor, ended: Tensor, live: int
 ) -> tuple[int, Tensor, Tensor]:
     """Swap ended rows with live ones from the end, so that the live rows are the first `left` again."""
     left = live - int(ended.sum())
@@ -166,10 +186,6 @@ def _move_behind(
         token = token.clone()
         token[both] = token[crossed]
     return left, token[:left], position
-
-
-def _stepped(length: int) -> int:
-    return -(-length // LENGTH_STEP) * LENGTH_STEP
 
 
 def _blocks(lengths: Sequence[int]) -> list[int]:
