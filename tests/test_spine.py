@@ -34,8 +34,8 @@ SPINE = [
     "recipes",
 ]
 
-# a variation of a recipe is `replace(other.build(), ...)`: the control of the main job is made of the main job
-VARIATIONS = {("recipes.sft", "recipes.circle")}
+# a method that changes one part of the main job is `replace(circle.build(), ...)`; nobody is a variation of a variation
+VARIATIONS = {(f"recipes.{path.stem}", "recipes.circle") for path in (HOME / "recipes").glob("*.py")}
 # the command line asks the empty package which modules lie beside it, and loads the one that is named
 LISTINGS = {("cli.values", "recipes")}
 
