@@ -27,6 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / "src" / "evolvent"
 NUMBERS = ROOT / "docs" / "run.json"
+BOARD = ROOT / "docs" / "effects.json"
 PATHS = ("run", "checkpoint", "control", "report")  # of one machine, so they stay there
 BLOCK = re.compile(r"(```python\n(.*?)```\n)(```text\n.*?```\n)?", re.DOTALL)
 PART = re.compile(r"(<!-- (\w+):begin -->\n).*?(<!-- \2:end -->)", re.DOTALL)
@@ -53,7 +54,7 @@ def main() -> int:
 
 def generate() -> dict[Path, str]:
     """Every file with a generated part, and the text that it should have."""
-    made = {ROOT / "docs" / "recipes.md": recipe_pages()}
+    made = {ROOT / "docs" / "recipes.md": recipe_pages(), ROOT / "docs" / "effects.html": effects_page()}
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         if path not in made:
             text = PART.sub(lambda found: found[1] + PARTS[found[2]]() + found[3], path.read_text("utf-8"))
@@ -162,18 +163,83 @@ def recipe_table() -> str:
 
 def recipe_pages() -> str:
     """docs/recipes.md."""
+    board = measured()
     parts = [
-        "# Recipes\n\nOne published method each; `evolvent run NAME` runs it. Generated from the cards in the code.\n"
+        "# Recipes\n\nOne published method each; `evolvent run NAME` runs it, `evolvent effect NAME` measures what it "
+        "claims against its control.\nGenerated from the cards in the code and from [effects.json](effects.json), "
+        "which [effects.html](effects.html) draws.\n",
+        board_table(board),
     ]
     for name, module in recipes().items():
         card = module.CARD
         parts.append(
             f"## {name}\n\n**{card.title}.** {module.__doc__.strip()}\n\n"
             f"* Paper: {card.paper}\n* Stages that it changes: {', '.join(card.changes)}\n* Claim: {card.claim}.\n"
-            + (f"* Verdict: {card.verdict}\n" if card.verdict else "")
-            + f"\n```bash\nevolvent run {name}\n```\n"
+            + f"* Verdict: {card.verdict or 'not measured'}\n"
+            + (f"* Note: {card.note}\n" if card.note else "")
+            + (f"\n{effect_table(board[name])}" if name in board else "")
+            + f"\n```bash\nevolvent run {name}\n"
+            + (f"evolvent effect {name}\n" if hasattr(module, "effect") else "")
+            + "```\n"
         )
     return "\n".join(parts)
+
+
+# ---------------------------------------------------------------- effects
+
+
+def measured() -> dict[str, dict[str, Any]]:
+    """The board of effects by recipe, as `evolvent effect ... out=docs` wrote it."""
+    from evolvent.effects.results import read_board
+
+    return read_board(BOARD)
+
+
+def effects_page() -> str:
+    """docs/effects.html."""
+    from evolvent.effects.page import board_page
+
+    return board_page(measured())
+
+
+def board_table(board: Mapping[str, Mapping[str, Any]]) -> str:
+    """A row per measured recipe: its first claim and the verdict on all."""
+    rows = [
+        "| recipe | verdict | metric | treated | control | difference, 95 % | seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, entry in board.items():
+        first = entry["contrasts"][0]
+        rows.append(
+            f"| [`{name}`](#{name}) | {entry['verdict']} | {first['metric']} | {first['treated']:.3g} | "
+            f"{first['control']:.3g} | {gap_of(first)} | {entry['seconds']:.0f} |"
+        )
+    return "\n".join(rows) + "\n" if board else "No effect has been measured yet.\n"
+
+
+def effect_table(entry: Mapping[str, Any]) -> str:
+    """A row per claim of a measured recipe, and what it cost."""
+    rows = [
+        "| claim | metric | treated | control | difference, 95 % | per seed | holds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for one in entry["contrasts"]:
+        within = f" within {one['tolerance']:g}" if one["tolerance"] is not None else ""
+        seeds = ", ".join(f"{d:+.3g}" for d in one["per_seed"])
+        rows.append(
+            f"| {one['claim']} | {one['metric']} | {one['treated']:.3g} | {one['control']:.3g} | {gap_of(one)} "
+            f"| {seeds} | {one['kind']}{within}: {'yes' if one['ok'] else 'no'} |"
+        )
+    notes = "".join(f" Budgets: {note}." for note in dict.fromkeys(c["note"] for c in entry["contrasts"]) if note)
+    return "\n".join(rows) + (
+        f"\n\nSeeds {', '.join(map(str, entry['seeds']))}; {entry['tokens']:,} tokens and {entry['updates']:,} updates "
+        f"an arm; {entry['seconds']:.0f} s on two cores.{notes}\n"
+    )
+
+
+def gap_of(one: Mapping[str, Any]) -> str:
+    """A difference with its interval."""
+    return f"{one['difference']:+.3g} [{one['low']:+.3g}, {one['high']:+.3g}]"
 
 
 def family_table() -> str:

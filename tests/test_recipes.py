@@ -5,20 +5,27 @@ import importlib
 import json
 import pkgutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 import evolvent.recipes
 from evolvent import Run, Suite, build_policy, improve
+from evolvent.cli import main
 from evolvent.codec import from_json, to_json
 from evolvent.credit.batch import assign
+from evolvent.effects.results import read_board
+from evolvent.evals.contrast import Contrast, holds, verdict
 from evolvent.plans import Card, Improve, check, part
 from evolvent.records import Fault, Outcome
 from evolvent.rewards import judge_episodes, lift
 
 NAMES = sorted(m.name for m in pkgutil.iter_modules(evolvent.recipes.__path__))
 STAGES = "policies tasks envs rollouts rewards credit training evals synthesis curriculum models"
+
+
+BOARD = read_board(Path(__file__).resolve().parents[1] / "docs" / "effects.json")
 
 
 class StoppedHereError(Exception):
@@ -92,6 +99,33 @@ def test_the_card_is_complete(name):
     assert card.name == name
     assert card.title and card.paper and card.claim and recipe(name).__doc__
     assert card.changes and set(card.changes) <= set(STAGES.split())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_verdict_on_the_card_is_the_one_that_was_measured(name):
+    entry, card = BOARD.get(name), recipe(name).CARD
+    if entry is None:
+        assert card.verdict in ("", "not measured"), f"nobody measured this; cure: evolvent effect {name} out=docs"
+        return
+    assert hasattr(recipe(name), "effect"), "what was measured can be measured again"
+    assert card.verdict == entry["verdict"], "the claim is stale: the card says what the board says"
+    assert entry["verdict"] == verdict([Contrast(**one) for one in entry["contrasts"]])
+    assert card.verdict == "shown" or card.note, "an honest negative says what was tried"
+    for one in entry["contrasts"]:
+        assert len(one["per_seed"]) == len(entry["seeds"]) >= 3
+        assert holds(Contrast(**one), one["low"], one["high"]) or not one["ok"]
+
+
+def test_the_board_names_recipes_that_exist():
+    assert set(BOARD) <= set(NAMES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in NAMES if hasattr(recipe(name), "effect")])
+def test_the_effect_shows_what_the_card_says(name, capsys):
+    assert main(["effect", name, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["sign_ok"] == (recipe(name).CARD.verdict == "shown")
 
 
 @pytest.mark.parametrize("name", NAMES)

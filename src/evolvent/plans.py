@@ -25,14 +25,19 @@ Slot = Any | Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A method's identity: what it is called, where it was published, which stages it changes, what it claims."""
+    """A method's identity: what it is called, where it was published, which stages it changes, what it claims.
+
+    `verdict` is `shown`, `not shown` or `unstable` as `evolvent effect` measured it, `not measured` before; `note` says
+    what else was tried where the published sign does not show.
+    """
 
     name: str
     title: str
     paper: str
     changes: tuple[str, ...]
     claim: str
-    verdict: str = ""
+    verdict: str = "not measured"
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,11 +73,9 @@ def main(command: Command) -> dict[str, Any]:
 def measure(name: str, seed: int, path: str, cache: str, tell: Callable[[str], None]) -> None:
     """One seed of one recipe, in a process of its own; the result is on disk before anybody hears of it."""
     import psutil
-    import torch
 
     from evolvent.models.devices import keep_freed_memory
 
-    torch.set_num_threads(1)
     keep_freed_memory()
 
     def watch(event: Mapping[str, Any]) -> None:

@@ -23,6 +23,7 @@ from evolvent.records import Cell, Report
 from evolvent.store import Run
 
 NEVER = 1 << 30  # steps
+FIRST_SEED = 1_000_000  # the seeds of effects are none that `evolvent run` was tuned on
 FIRST_LEVEL = Suite(num_tasks=512, num_levels=1, num_tasks_during=64, best_of=1)  # what most effects measure
 NUM_TEXTS = 2000  # training tasks that teach a learned vocabulary
 
@@ -65,13 +66,14 @@ def _named(cell: Cell, column: str) -> Iterator[tuple[str, float]]:
 def arm(plan: Improve, seed: int, folder: Path | None = None) -> Arm:
     """Run a plan with a seed to its end, on one thread; in a new `folder`, or in a temporary one that goes away.
 
-    The cold start is made once per (plan's cold start, seed) and machine, and kept for other arms and effects.
+    Seed i runs the plan with FIRST_SEED + i. The cold start is made once per (plan's cold start, seed) and machine,
+    and kept for other arms and effects.
     """
-    plan = check(bare(replace(plan, seed=seed)))
+    plan = check(bare(replace(plan, seed=FIRST_SEED + seed)))
     before, seconds = (None, 0.0) if plan.cold_start is None else cold_starts.cold_start(plan, carry_out)
     start = time.perf_counter()
     with _place(folder) as path:
-        run = Run.create(to_json(plan, indent=1) + "\n", plan.recipe, seed, path)
+        run = Run.create(to_json(plan, indent=1) + "\n", plan.recipe, plan.seed, path)
         if before is not None:
             cold_starts.copy(before, run)
         policies = carry_out(plan, run)

@@ -69,7 +69,9 @@ class Effect:
     def as_entry(self) -> dict[str, Any]:
         """The effect as the board keeps it, with the verdict and everything that a reader may ask for."""
         contrasts = [asdict(one) for one in self.contrasts]
-        return {**self.as_answer(), "verdict": self.verdict, "seeds": list(self.seeds), "contrasts": contrasts}
+        made_with = {"code": code_digest(), "versions": origin.versions()}
+        said = {"verdict": self.verdict, "seeds": list(self.seeds)}
+        return {**self.as_answer(), **said, **made_with, "contrasts": contrasts}
 
 
 def measure_seed(recipe: str, effect: Callable[[int], Sequence[Observation]], seed: int, given: Session) -> SeedResult:

@@ -12,18 +12,19 @@ from types import ModuleType
 HOME = Path(__file__).resolve().parents[1]
 # what shows, serves or starts experiments does not decide how they end
 BYSTANDERS = ("cli", "dashboard", "hive", "recipes", "serve")
+WITH_DOCSTRING = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @functools.cache
 def code_digest() -> str:
     """Of everything that decides how a run ends: the package up to and with `effects`."""
     files = [p for p in sorted(HOME.rglob("*.py")) if p.relative_to(HOME).parts[0] not in BYSTANDERS]
-    return _digest(files)
+    return digest_of(files)
 
 
 def recipe_digest(name: str) -> str:
     """Of a recipe's module and of the recipes that it varies."""
-    return _digest(sorted(_files_of(importlib.import_module(name), set())))
+    return digest_of(sorted(_files_of(importlib.import_module(name), set())))
 
 
 def _files_of(module: ModuleType, seen: set[Path]) -> set[Path]:
@@ -37,7 +38,8 @@ def _files_of(module: ModuleType, seen: set[Path]) -> set[Path]:
     return seen
 
 
-def _digest(files: list[Path]) -> str:
+def digest_of(files: list[Path]) -> str:
+    """Of the programs in these files."""
     whole = hashlib.sha256()
     for path in files:
         whole.update(f"{path.name}\n{_bones(path.read_text('utf-8'))}\n".encode())
@@ -48,17 +50,6 @@ def _bones(text: str) -> str:
     """The program of a text, without its docstrings."""
     tree = ast.parse(text)
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if (
-            isinstance(body, list)
-            and body
-            and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        ):
-            first = body[0]
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                body[:1] = []
+        if isinstance(node, WITH_DOCSTRING) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
     return ast.dump(tree)
