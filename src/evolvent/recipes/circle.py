@@ -18,7 +18,8 @@ CARD = Card(
     title="The circle: on-policy GRPO over a frontier of difficulty",
     paper="arXiv:2402.03300 (GRPO), arXiv:2503.14476 (clip-higher, token mean)",
     changes=("credit", "training", "curriculum"),
-    claim="an agent that mostly guesses learns to call its tool, and to use it on levels that it was never shown",
+    claim="a verified reward, and not a shuffled one, teaches an agent that mostly guesses to call its tool",
+    verdict="shown",
 )
 
 COLD_START = cold_start(
