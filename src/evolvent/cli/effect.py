@@ -175,7 +175,7 @@ def _finish(
         if name in done or any((name, seed) not in found for seed in asked.seeds):
             continue
         mine = [found[name, seed] for seed in asked.seeds]
-        effect = kept.summarize(mine, asked.num_processes)
+        effect = kept.summarize(mine)
         print_effect(screen, effect, sum(one.cached_s for one in mine))
         if asked.out is not None:
             path = asked.out / "effects.json"

@@ -20,6 +20,7 @@ from evolvent.evals.contrast import Contrast, Observation, contrast, verdict
 from evolvent.plans import Improve
 from evolvent.store import origin, write_text
 
+NUM_CORES = 2  # that seconds are told for, however many processes there were
 MIN_SEEDS = 3  # fewer give numbers and no verdict
 SHOWN = ("claim", "kind", "treated", "control", "difference", "low", "high", "ok", "per_seed")
 
@@ -88,7 +89,7 @@ def measure_seed(recipe: str, effect: Callable[[int], Sequence[Observation]], se
     return SeedResult(recipe, seed, time.perf_counter() - start + given.cached_s, given.cached_s, found)
 
 
-def summarize(results: Sequence[SeedResult], num_processes: int = 2) -> Effect:
+def summarize(results: Sequence[SeedResult]) -> Effect:
     """The contrasts over all seeds of one recipe, in the order in which its effect gives them."""
     results = sorted(results, key=lambda one: one.seed)
     counts = {len(one.observations) for one in results}
@@ -101,7 +102,7 @@ def summarize(results: Sequence[SeedResult], num_processes: int = 2) -> Effect:
         name=results[0].recipe,
         seeds=tuple(one.seed for one in results),
         contrasts=contrasts,
-        seconds=makespan([one.seconds for one in results], num_processes),
+        seconds=makespan([one.seconds for one in results], NUM_CORES),
         tokens=round(fmean(one.tokens for one in spent)),
         updates=round(fmean(one.updates for one in spent)),
     )

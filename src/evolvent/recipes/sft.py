@@ -15,7 +15,8 @@ CARD = Card(
     title="Supervised fine-tuning on worked solutions",
     paper="arXiv:2203.02155, step 1",
     changes=("rollouts", "credit", "training"),
-    claim="imitation for the same number of tokens neither finds the better strategy nor climbs beyond what was shown",
+    claim="imitation for as many tokens does not find the better strategy that practice finds",
+    verdict="shown",
 )
 
 NUM_TOKENS = 1_000_000  # what the circle samples in 240 steps; fixed before the runs that are compared
