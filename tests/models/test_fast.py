@@ -119,6 +119,41 @@ def test_rows_of_a_cache_can_be_repeated_swapped_and_dropped():
     assert (got - wanted).abs().max() < 2e-5
 
 
+@pytest.mark.parametrize(("kind", "num_kv_heads", "more"), SHAPES[:2])
+@given(data=st.data())
+@settings(max_examples=15, deadline=None)
+def test_rows_read_a_shared_prompt_as_if_it_were_their_own(kind, num_kv_heads, more, data):
+    model = tiny(kind, num_kv_heads, more)
+    weights, tokens = fast.FastWeights(model), tokens_of(3, 12)
+    lengths = torch.tensor(data.draw(st.lists(st.integers(1, 12), min_size=3, max_size=3)))
+    prompts = KVCache(weights, 3)
+    chunk(weights, prompts, tokens, torch.zeros(3, dtype=torch.long), level=0)
+    owner = torch.tensor(data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=6)))
+    own = tokens_of(len(owner), 8, seed=2)
+    rows = [torch.cat((tokens[p, : lengths[p]], own[r])) for r, p in enumerate(owner.tolist())]
+    with torch.no_grad():
+        wanted = torch.stack([fast.hidden(weights, row[None])[0, -8:] for row in rows])
+    cache = KVCache(weights, len(owner), prompts.as_prompts(lengths), owner)
+    at = chunk(weights, cache, own[:, :3], lengths[owner], level=0)
+    assert (at - wanted[:, :3]).abs().max() < 2e-5
+    # two rows change places, the last of the others ends, the rest go on around fewer prompts
+    order = torch.arange(len(owner))
+    if len(owner) > 1:
+        cache.swap(torch.tensor([0]), torch.tensor([len(owner) - 1]))
+        order[[0, -1]] = order[[-1, 0]]
+        order = order[:-1]
+    at = chunk(weights, cache, own[order, 3:4], lengths[owner[order]] + 3, level=3)
+    assert (at - wanted[order, 3:4]).abs().max() < 2e-5
+    cache.seat(len(order))
+    at = chunk(weights, cache, own[order, 4:5], lengths[owner[order]] + 4)
+    assert (at - wanted[order, 4:5]).abs().max() < 2e-5
+    # a later turn takes rows in another order, one of them twice
+    again = torch.cat((order.flip(0), order[:1]))
+    places = torch.cat((torch.arange(len(order)).flip(0), torch.tensor([0])))
+    at = chunk(weights, cache.take(places), own[again, 5:], lengths[owner[again]] + 5)
+    assert (at - wanted[again, 5:]).abs().max() < 2e-5
+
+
 def test_a_cache_grows_past_the_room_it_began_with():
     model, tokens = tiny(*SHAPES[0]), tokens_of(2, 50)
     weights = fast.FastWeights(model)

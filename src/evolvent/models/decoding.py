@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from evolvent.models import fast
+from evolvent.models.kernels import norm
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +48,7 @@ class KVCache:
         shape = (rows, weights.num_kv_heads, 0, weights.head_dim)
         self.keys = [torch.zeros(shape, dtype=table.dtype, device=table.device) for _ in self.layers]
         self.values = [torch.zeros(shape, dtype=table.dtype, device=table.device) for _ in self.layers]
-        self.prompts, self.prompt_R = prompts, prompt_R
+        self.prompts, self.prompt_R = prompts, None if prompt_R is None else prompt_R.clone()
         self.table: _Table | None = None
         self.seat(rows)
 
@@ -128,7 +129,7 @@ def chunk(
             cache.values[n].view(-1, weights.head_dim).index_copy_(0, spots, value.reshape(-1, weights.head_dim))
         seen = fast.attend_causal(query, key, value) if mask is None else _attend(query, cache, n, mask, num_rows)
         x_RCW = fast.mix(weights, layer, x_RCW, seen)
-    return fast.norm(x_RCW, weights.final_norm, weights.eps)
+    return norm(x_RCW, weights.final_norm, weights.eps)
 
 
 def _attend(query_RCHD: Tensor, cache: KVCache, n: int, mask_R1CL: Tensor, num_rows: int) -> Tensor:
@@ -151,13 +152,17 @@ def _attend(query_RCHD: Tensor, cache: KVCache, n: int, mask_R1CL: Tensor, num_r
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Prompts with G chairs each; every row has one, so that a prompt is read once for all who sit there."""
+    """Prompts with G chairs each; every row has one, so that a prompt is read once for all who sit there.
+
+    `is_full` says that rows and chairs are as many and in one order.
+    """
 
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
     mask_U11P: Tensor | None
     chair_R: Tensor
     num_chairs: int
+    is_full: bool
 
     @classmethod
     def lay(cls, prompts: Prompts, prompt_R: Tensor, num_rows: int) -> _Table:
@@ -176,7 +181,9 @@ class _Table:
             length_U = length_U[used_U]
         is_behind_UP = torch.arange(keys[0].shape[2], device=length_U.device) >= length_U[:, None]
         mask_UP = torch.zeros(is_behind_UP.shape, device=length_U.device).masked_fill_(is_behind_UP, float("-inf"))
-        return cls(keys, values, mask_UP[:, None, None] if is_behind_UP.any() else None, chair_R, num_chairs)
+        mask_U11P = mask_UP[:, None, None] if is_behind_UP.any() else None
+        is_full = torch.equal(chair_R, torch.arange(len(used_U) * num_chairs, device=chair_R.device))
+        return cls(keys, values, mask_U11P, chair_R, num_chairs, is_full)
 
     def score(self, query_RKQD: Tensor, n: int) -> Tensor:
         """Scores (R, K, Q, P) of every row's queries at its prompt."""
@@ -190,14 +197,20 @@ class _Table:
     def _around(self, x_RKQ: Tensor) -> Tensor:
         # (R, K, Q, any) -> (U, K, G * Q, any); chairs whose row has ended hold nothing
         R, K, Q, size = x_RKQ.shape
-        num_all = self.keys[0].shape[0] * self.num_chairs
-        x = x_RKQ.new_zeros(num_all, K, Q, size).index_copy_(0, self.chair_R[:R], x_RKQ)
+        x = x_RKQ
+        if not self._has_all(R):
+            num_all = self.keys[0].shape[0] * self.num_chairs
+            x = x_RKQ.new_zeros(num_all, K, Q, size).index_copy_(0, self.chair_R[:R], x_RKQ)
         return x.view(-1, self.num_chairs, K, Q, size).transpose(1, 2).reshape(-1, K, self.num_chairs * Q, size)
 
     def _back(self, x_UK: Tensor, R: int, K: int, Q: int) -> Tensor:
         size = x_UK.shape[-1]
         x = x_UK.view(-1, K, self.num_chairs, Q, size).transpose(1, 2).reshape(-1, K, Q, size)
-        return x.index_select(0, self.chair_R[:R])
+        return x if self._has_all(R) else x.index_select(0, self.chair_R[:R])
+
+    def _has_all(self, num_rows: int) -> bool:
+        # rows move only when some have ended
+        return self.is_full and num_rows == len(self.chair_R)
 
 
 def _columns(cache: KVCache, positions_RC: Tensor, level: int | None) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from evolvent.models.fast_weights import FastWeights, Layer, supports, why_not
+from evolvent.models.kernels import gated, norm, turned
 from evolvent.models.layout import Block
 
 if TYPE_CHECKING:
@@ -114,22 +115,20 @@ def _attend_blocks(query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor, blocks
 
 
 def project(weights: FastWeights, layer: Layer, x: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    # one product for queries, keys and values; queries and keys are normed and rotated together
-    num_q, num_k, size = weights.num_heads, weights.num_kv_heads, weights.head_dim
+    """Queries, keys and values (..., heads, D) of one product; queries and keys are normed and rotated together."""
+    num_q, num_k = weights.num_heads, weights.num_kv_heads
     qkv = F.linear(norm(x, layer.attention_norm, weights.eps), layer.qkv, layer.qkv_bias)
-    qkv = qkv.view(*x.shape[:-1], num_q + 2 * num_k, size)
-    qk, value = torch.split(qkv, [num_q + num_k, num_k], -2)
-    if layer.qk_scale is not None:
-        qk = F.rms_norm(qk, (size,), None, weights.eps) * layer.qk_scale
-    turned = torch.view_as_complex(qk.float().view(*qk.shape[:-1], size // 2, 2)) * rotation
-    query, key = torch.split(torch.view_as_real(turned).flatten(-2).to(x.dtype), [num_q, num_k], -2)
+    qkv = qkv.view(*x.shape[:-1], num_q + 2 * num_k, weights.head_dim)
+    qk, value = turned(qkv, layer.qk_scale, rotation, weights.eps)
+    query, key = torch.split(qk, [num_q, num_k], -2)
     return query, key, value
 
 
 def mix(weights: FastWeights, layer: Layer, x: Tensor, seen: Tensor) -> Tensor:
+    """What a layer makes of its input and of what its heads have read."""
     x = x + F.linear(seen, layer.out, layer.out_bias)
-    gate, up = F.linear(norm(x, layer.feedforward_norm, weights.eps), layer.gate_up, layer.gate_up_bias).chunk(2, -1)
-    return x + F.linear(F.silu(gate) * up, layer.down, layer.down_bias)
+    gate_up = F.linear(norm(x, layer.feedforward_norm, weights.eps), layer.gate_up, layer.gate_up_bias)
+    return x + F.linear(gated(gate_up), layer.down, layer.down_bias)
 
 
 def attend_causal(query_BTHD: Tensor, key_BTKD: Tensor, value_BTKD: Tensor) -> Tensor:
@@ -142,7 +141,3 @@ def _attend(query_BSHD: Tensor, key_BTKD: Tensor, value_BTKD: Tensor, **how: Any
     query, key, value = (x.transpose(1, 2) for x in (query_BSHD, key_BTKD, value_BTKD))
     seen_BHSD = F.scaled_dot_product_attention(query, key, value, enable_gqa=grouped, **how)
     return seen_BHSD.transpose(1, 2).flatten(-2)
-
-
-def norm(x: Tensor, scale: Tensor, eps: float) -> Tensor:
-    return F.rms_norm(x, scale.shape, scale, eps)
