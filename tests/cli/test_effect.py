@@ -7,8 +7,11 @@ import time
 
 import pytest
 
+from evolvent.cli.effect import effect_of
 from evolvent.cli.recipes import plan_of
 from evolvent.cli.values import recipe_names
+from evolvent.effects import Observation, Spent
+from evolvent.effects.results import SeedResult, keep_result, key_of, result_path
 
 TOY = '''
 """A method that cannot fail."""
@@ -99,6 +102,20 @@ def test_ctrl_c_loses_no_seed_that_is_finished(answered, toy):
     (toy / "wait-1").unlink()
     assert len(answered(*words)["contrasts"][0]["per_seed"]) == 2
     assert calls(toy) == [0, 1, 1]
+
+
+def test_the_board_of_all_goes_on_from_what_is_kept(answered, toy):
+    for name in (n for n in recipe_names() if effect_of(n) is not None):
+        for seed in range(3):
+            one = Observation("a claim", "greater", "accuracy", (1.0,) * 256, (0.0,) * 256, Spent(9, 1), Spent(9, 1))
+            path = result_path(toy / "cache", name, key_of(f"evolvent.recipes.{name}", plan_of(name)), seed)
+            keep_result(path, SeedResult(name, seed, 1.0, 0.0, (one,)))
+    found = answered("effect", "--all", "out=board")
+    assert found["failures"] == []
+    assert {"circle", "sft"} <= {e["name"] for e in found["effects"]}
+    board = json.loads((toy / "board" / "effects.json").read_text())["effects"]
+    assert list(board) == [e["name"] for e in found["effects"]]
+    assert (toy / "board" / "effects.html").read_text().count("<section") == len(board)
 
 
 def test_what_was_asked_wrongly_is_told_before_anything_runs(refused, toy):
