@@ -63,6 +63,8 @@ class Live:
         if kept:
             memory = load_state(kept[1], self.trained(), self.optimizers, self.references)
             self.curriculum.restore(memory["curriculum"])
+            for name, state in memory.get("advantages", {}).items():
+                self.advantages[name].restore(state)
             self.num_tokens = memory["num_tokens"]
         if not self.plan.num_cold and not kept:
             self.measure(0)
@@ -72,7 +74,11 @@ class Live:
         """Bring the remembering parts of a phase to life."""
         self.curriculum = phase.curriculum.begin(self.source)
         self.optimizers = {n: part(phase.optimizer, n).begin(p.named_parameters()) for n, p in self.trained().items()}
-        self.references = {n: p.copy() for n, p in self.trained().items() if getattr(part(phase.loss, n), "kl", 0)}
+        self.references = {
+            n: p.copy() for n, p in self.trained().items() if "reference_N" in getattr(part(phase.loss, n), "needs", ())
+        }
+        advantages = {n: part(phase.advantage, n) for n in self.trained()}
+        self.advantages = {n: a.begin() if hasattr(a, "begin") else a for n, a in advantages.items()}
         self.num_tokens = 0
 
     def steps(self) -> Iterator[int]:
@@ -136,7 +142,7 @@ class Live:
     def assign(self, step: int, scored: list[Episode], phase: Phase, name: str) -> Batch:
         """Scores to credit, as far as training may see them."""
         seen = training_scores(self.judge, scored, stream(self.plan.seed, "training scores", step))
-        return assign(seen, name, part(phase.advantage, name))
+        return assign(seen, name, self.advantages[name])
 
     def update(self, phase: Phase, name: str, batch: Batch) -> dict[str, float]:
         """Credit to weights."""
@@ -209,7 +215,8 @@ class Live:
         """Write a checkpoint where one is due; always the last thing of a step."""
         due = step % self.plan.checkpoint_every == 0 or step == self.plan.num_cold or self.is_over(step)
         if due:
-            memory = {"curriculum": self.curriculum.state(), "num_tokens": self.num_tokens}
+            advantages = {n: a.state() for n, a in self.advantages.items() if hasattr(a, "state")}
+            memory = {"curriculum": self.curriculum.state(), "num_tokens": self.num_tokens, "advantages": advantages}
             with self.clock(step, "checkpoint_s"):
                 self.run.keep_checkpoint(
                     step, lambda f: save_state(f, self.trained(), self.optimizers, self.references, memory)

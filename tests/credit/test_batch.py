@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evolvent.credit.across import BatchWhitened, MovingBaseline
 from evolvent.credit.advantage import Standardized, imitate, imitate_all
 from evolvent.credit.batch import assign, form_groups, rows_of
 from evolvent.errors import BadInput
@@ -201,3 +202,35 @@ def test_credit_stands_exactly_where_the_mask_is(shape, weight):
     written = sum(sum(t.mask) for t in turns)
     dropped = written - sum(int(r.mask.sum()) for r in rows)
     assert 0 <= dropped <= sum(t.starts_context for t in turns) + 1  # only first tokens of a context are no targets
+
+
+def test_a_baseline_of_the_batch_sees_every_group():
+    # REINFORCE++ on scores 1, 0 and 1, 1: mean 3/4, population deviation sqrt(3) / 4
+    batch = assign([*group("a", 1, 0), *group("b", 1, 1)], "p", BatchWhitened(ddof=0, eps=0.0))
+    high, low = 3**-0.5, -(3**0.5)
+    assert list(batch.credits.values()) == pytest.approx([high, low, high, high])
+    assert len(batch.rows) == 4 and batch.num_dead_groups == 0
+    assert batch.rows[1].credit[-1] == pytest.approx(low)
+    # with one attempt a task as well, which a group's own baseline refuses
+    single = assign([*group("a", 1), *group("b", 0)], "p", BatchWhitened(ddof=0, eps=0.0))
+    assert list(single.credits.values()) == pytest.approx([1, -1])
+
+
+def test_a_batch_of_equal_scores_has_no_signal():
+    batch = assign([*group("a", 0.1), *group("b", 0.1, 0.1)], "p", BatchWhitened(ddof=0, eps=0.0))
+    assert (batch.num_groups, batch.num_dead_groups, len(batch.rows)) == (2, 2, 0)
+
+
+def test_a_broken_attempt_moves_the_baseline_of_a_batch_as_if_it_had_never_been_made():
+    lost = trace("b", 0, None, outcome=Outcome.INFRASTRUCTURE_FAILED, fault=Fault("OSError", "gone"))
+    method = BatchWhitened(ddof=0, eps=1e-8)
+    broken = assign([*group("a", 1, 0), episode("b", 0, lost)], "p", method)
+    assert broken.credits == assign(group("a", 1, 0), "p", method).credits and broken.num_faults == 1
+
+
+def test_a_moving_baseline_compares_each_seat_with_its_past():
+    live = MovingBaseline(decay=0.5).begin()
+    episodes = [episode("t", i, trace("t", i, v, "a"), trace("t", i, 10 * v, "b")) for i, v in enumerate([1.0, 3.0])]
+    assign(episodes, "p", live)
+    assert live.baselines == {"a": 1.0, "b": 10.0}
+    assert list(assign(episodes, "p", live).credits.values()) == [0, 2, 0, 20]

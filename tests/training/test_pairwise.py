@@ -1,5 +1,7 @@
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -8,7 +10,9 @@ from evolvent.credit.across import BatchWhitened
 from evolvent.credit.advantage import Centred
 from evolvent.errors import BadInput
 from evolvent.training.losses import Clip, PolicyLoss, Tokens, Totals, per_token, token_mean
+from evolvent.training.optim import AdamW
 from evolvent.training.pairwise import Pairwise
+from evolvent.training.update import update
 
 PAIR = torch.tensor([[0, 1]])
 
@@ -81,6 +85,10 @@ def test_without_a_penalty_no_reference_is_needed():
 # ---------------------------------------------------------------- what the method is for
 
 
+def centred(scores, keys):
+    return [Centred()(pair) for pair in scores]
+
+
 def contexts(seed=0):
     """A tabular policy over 8 actions in 16 contexts, true rewards, and two draws for each context."""
     generator = torch.Generator().manual_seed(seed)
@@ -123,6 +131,54 @@ def test_a_policy_gradient_with_the_batch_as_baseline_is_moved_by_what_a_prompt_
     assert cosine < 0.5, "the offsets drown the rewards"
 
 
+def after_an_update(make_policy, batch_of, sample_rows, offsets, credit, loss):
+    """The weights of a policy that was updated on pairs of its own attempts, each pair with an offset of its scores."""
+    policy = make_policy()
+    reference = make_policy(seed=5).copy()
+    rows = sample_rows(policy)
+    scores = [[s + offset for s in pair] for pair, offset in zip([[1, 0], [0.25, 0.5], [0, 1]], offsets, strict=True)]
+    credits = [c for pair in credit(scores, [(str(i), "agent") for i in range(3)]) for c in pair]
+    rows = [
+        replace(row, group=(str(i // 2), "agent"), credit=np.where(row.mask, c, 0).astype(np.float32))
+        for i, (row, c) in enumerate(zip(rows, credits, strict=True))
+    ]
+    numbers = update(
+        policy,
+        AdamW(lr=1e-3).begin(policy.named_parameters()),
+        batch_of(rows),
+        loss,
+        micro_tokens=100,
+        max_logprob_gap=1e-3,
+        reference=reference,
+    )
+    return numbers, torch.cat([p.detach().flatten() for p in policy.parameters()])
+
+
+def test_an_update_of_a_policy_is_the_same_to_the_last_bit_under_any_offset(make_policy, batch_of, sample_rows):
+    given = (make_policy, batch_of, sample_rows)
+    plain = after_an_update(*given, [0, 0, 0], centred, Pairwise())
+    moved = after_an_update(*given, [1024, -3.5, 77], centred, Pairwise())
+    assert plain[0] == moved[0] and plain[0]["grad_norm"] > 0
+    assert torch.equal(plain[1], moved[1])
+    whiten, batch = BatchWhitened(ddof=0, eps=1e-8).across, PolicyLoss(per_token, Clip(0.2, 0.2), token_mean)
+    plain, moved = (after_an_update(*given, offsets, whiten, batch) for offsets in ([0, 0, 0], [1024, -3.5, 77]))
+    assert not torch.allclose(plain[1], moved[1], atol=1e-4)
+
+
+def test_how_pairs_are_spread_over_micro_batches_changes_nothing(make_policy, batch_of, sample_rows):
+    policy = make_policy()
+    rows = [replace(row, group=(str(i // 2), "agent")) for i, row in enumerate(sample_rows(policy))]
+    told = []
+    for micro_tokens in (60, 4096):
+        policy = make_policy()
+        optimizer = AdamW(lr=1e-3).begin(policy.named_parameters())
+        numbers = update(
+            policy, optimizer, batch_of(rows), Pairwise(beta=0.0), micro_tokens=micro_tokens, max_logprob_gap=1e-3
+        )
+        told.append((numbers["loss"], numbers["grad_norm"]))
+    assert told[0] == pytest.approx(told[1], rel=1e-4, abs=1e-6)
+
+
 def climb(advantage, loss, spread, steps=150):
     """The share of the best reward that a table reaches when every context adds its own offset to all rewards."""
     generator = torch.Generator().manual_seed(2)
@@ -142,10 +198,6 @@ def climb(advantage, loss, spread, steps=150):
         optimizer.step()
     reached = (logits.detach().softmax(-1) * rewards).sum(-1)
     return (reached.mean() / rewards.max(-1).values.mean()).item()
-
-
-def centred(scores, keys):
-    return [Centred()(pair) for pair in scores]
 
 
 def test_pairs_climb_under_offsets_that_a_batch_baseline_drowns_in():

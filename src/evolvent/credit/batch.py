@@ -76,8 +76,11 @@ def assign(episodes: Sequence[Episode], policy: str, advantage: Advantage) -> Ba
     credits: dict[tuple[str, str], float] = {}
     dead = 0
     groups = form_groups(episodes, policy)
-    for group in groups:
-        weights = _weigh(group, attempts[group.key], advantage)
+    weighed = [_weigh(group, attempts[group.key], advantage) for group in groups]
+    across = getattr(advantage, "across", None)  # some baselines need the whole batch
+    if across is not None:
+        weighed = across(weighed, [group.key for group in groups])
+    for group, weights in zip(groups, weighed, strict=True):
         dead += not any(weights)
         for trace, weight in zip(group.traces, weights, strict=True):
             credits[f"{trace.task_id}/{trace.sample}", trace.seat] = weight

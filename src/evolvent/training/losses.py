@@ -59,6 +59,17 @@ class Tokens:
         return found
 
 
+class Loss(Protocol):
+    """What an update makes small; it may also say `num_cut(tokens)`, how many tokens one of its bounds held."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Fields of Tokens that must be given, beside those that always are."""
+
+    def __call__(self, tokens: Tokens, totals: Totals) -> Tensor:
+        """The loss as one number; over micro-batches it adds up to that of the batch."""
+
+
 class Term(Protocol):
     """Something added to a loss with a coefficient, as one number under the loss's own weights."""
 
@@ -268,6 +279,3 @@ def _with_terms(value: Tensor, terms: tuple[Term, ...], tokens: Tokens, weight_N
     for term in terms:
         value = value + term.coefficient * term(tokens, weight_N, totals)
     return value
-
-
-Loss = PolicyLoss | Likelihood

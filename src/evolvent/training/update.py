@@ -14,6 +14,7 @@ from torch import Tensor
 
 from evolvent.credit.batch import Batch, Row
 from evolvent.credit.packing import pack_by_group, pack_by_length
+from evolvent.credit.pairs import pack_whole_groups, pairs_of
 from evolvent.models.layout import Layout
 from evolvent.training.gates import check_finite, check_gap
 from evolvent.training.losses import Loss, Tokens, Totals
@@ -66,8 +67,11 @@ def update(
     """Train on a batch; on-policy, the old log-probabilities are the new ones, read from the same forward pass."""
     if not batch.rows:
         return {"num_rows": 0, "num_tokens": 0}
-    packs = (pack_by_group if policy.shares_starts else pack_by_length)(batch.rows, micro_tokens)
-    totals = Totals(sum(r.num_targets for r in batch.rows), len(batch.rows))
+    is_paired = "pair_P2" in getattr(loss, "needs", ())
+    pack = pack_whole_groups if is_paired else pack_by_group if policy.shares_starts else pack_by_length
+    packs = pack(batch.rows, micro_tokens)
+    num_pairs = len(pairs_of(batch.rows)) if is_paired else 0
+    totals = Totals(sum(r.num_targets for r in batch.rows), len(batch.rows), num_pairs)
     device = policy.parameters()[0].device
     sums = _Sums()
     optimizer.clear()  # an update that a gate stopped leaves its gradients behind
@@ -76,7 +80,17 @@ def update(
         logprob_N, entropy_N = policy.logprobs(micro.layout)
         with torch.no_grad():
             reference_N = reference.logprobs(micro.layout)[0] if reference is not None else None
-        tokens = Tokens(logprob_N, logprob_N.detach(), micro.credit_N, micro.row_N, len(rows), reference_N)
+        old_N = logprob_N.detach()
+        tokens = Tokens(
+            logprob_N,
+            old_N,
+            micro.credit_N,
+            micro.row_N,
+            len(rows),
+            reference_N,
+            sampler_N=torch.where(micro.known_N, micro.sampler_N, old_N),
+            pair_P2=torch.tensor(pairs_of(rows), device=device).view(-1, 2) if is_paired else None,
+        )
         value = loss(tokens, totals)
         value.backward()  # type: ignore[no-untyped-call]
         sums.add(micro, logprob_N.detach(), entropy_N, float(value.detach()))
@@ -104,10 +118,8 @@ def update(
 
 def _num_cut(loss: Loss, tokens: Tokens) -> float:
     """How many tokens the clip cut off; 0 as long as no update lies between sampling and this one."""
-    if not hasattr(loss, "clip_share"):
-        return 0.0
-    ratio_N = (tokens.logprob_N.detach() - tokens.old_N).exp()
-    return loss.clip_share(ratio_N, tokens.credit_N) * len(ratio_N)
+    num_cut = getattr(loss, "num_cut", None)
+    return float(num_cut(tokens)) if num_cut is not None else 0.0
 
 
 class _Sums:
