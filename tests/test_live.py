@@ -1,0 +1,88 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from evolvent import Run, Suite, build_policy, improve
+from evolvent.codec import to_json
+from evolvent.credit.across import MovingBaseline, together
+from evolvent.models import ModelSpec
+from evolvent.recipes import circle
+from evolvent.rollouts.seat import Budgets
+from evolvent.training.gains import Truncated
+from evolvent.training.losses import Clip, PolicyLoss, per_token, token_mean
+from evolvent.training.terms import KL, Imitation
+
+torch.set_num_threads(1)
+
+
+class StoppedHereError(Exception):
+    """Stands for a kill."""
+
+
+PLAN = replace(
+    circle.build(),
+    recipe="tiny",
+    model=ModelSpec(depth=1, max_context=128),
+    cold_start=None,
+    advantage=MovingBaseline(decay=0.5, start=0.5, part=together),
+    loss=PolicyLoss(per_token, Clip(0.2, 0.2), token_mean, correction=Truncated(2.0), terms=(KL(0.1), Imitation(0.1))),
+    num_steps=4,
+    tasks_per_step=2,
+    group_size=2,
+    budgets=Budgets(turn_tokens=8, context_tokens=128, episode_tokens=16),
+    suite=Suite(num_tasks=4, num_tasks_above=2, num_tasks_during=2, num_levels=2),
+    checkpoint_every=1,
+    keep_checkpoints=9,
+    sinks=(),
+)
+
+
+def carry_out(plan, folder, stop_at=None):
+    def watch(event):
+        if event["step"] == stop_at:
+            raise StoppedHereError
+
+    begun = (folder / "run.json").exists()
+    run = Run.reopen(folder) if begun else Run.create(to_json(plan), plan.recipe, plan.seed, folder)
+    try:
+        improve(plan, {"agent": build_policy(plan.model, name="agent", seed=plan.seed)}, run, watch)
+    except StoppedHereError:
+        assert stop_at is not None
+    return run
+
+
+def bytes_of(run):
+    return {
+        str(p.relative_to(run.path)): p.read_bytes()
+        for p in [
+            run.path / "metrics.jsonl",
+            *run.path.glob("checkpoints/*/**/*.safetensors"),
+            *run.path.glob("checkpoints/*/**/memory.json"),
+        ]
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return carry_out(PLAN, tmp_path_factory.mktemp("live") / "run")
+
+
+def test_an_advantage_that_remembers_moves_from_step_to_step_and_is_kept(whole):
+    kept = {name: text for name, text in bytes_of(whole).items() if name.endswith("memory.json")}
+    assert len(kept) >= 4
+    # nobody scores anything yet: 0.5, 0.25, 0.125 ... unless an attempt was lucky
+    assert all(b'"baselines"' in text for text in kept.values())
+    assert len(set(kept.values())) == len(kept)
+
+
+@pytest.mark.parametrize("step", [2, 3])
+def test_an_advantage_that_remembers_goes_on_where_a_killed_run_left_it(whole, tmp_path, step):
+    carry_out(PLAN, tmp_path / "run", stop_at=step)
+    assert bytes_of(carry_out(PLAN, tmp_path / "run")) == bytes_of(whole)
+
+
+def test_a_term_that_needs_a_reference_gets_one(whole):
+    assert list(whole.path.glob("checkpoints/*/**/*reference*")), "the frozen copy is part of what a run keeps"
+    bare = replace(PLAN.loss, terms=())
+    assert bare.needs == ("sampler_N",) and "reference_N" in PLAN.loss.needs
