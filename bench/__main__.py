@@ -1,70 +1,164 @@
-"""`python -m bench NAME ... [full=true] [--json]`: every case of a benchmark in a process of its own, one table."""
+"""`python -m bench NAME ... [full=true] [size=0.3M ...] [--json]`: every case in a process of its own, one table.
+
+Names: sampling, step, sft, packing, startup, store, and growth; `table` puts what `full=true` has kept into
+docs/scale.md. Words with `=` choose cases (size, dtype, threads, new, lengths, cache, peer) or change them
+(pairs=1, device=cuda). With `--json` the last line is a list of rows. Finished cases are kept in bench/results/.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.util
+import inspect
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
-NAMES = ("sampling", "packing", "startup", "store")
+NAMES = ("sampling", "step", "sft", "packing", "startup", "store")
+MORE = ("growth", "table")
 HOME = Path(__file__).resolve().parent
+CHANGES = ("pairs", "device")
+PEERS = {"step": ("trl", "datasets", "accelerate"), "sft": ("trl", "datasets", "accelerate")}
 COLUMNS = (
-    "row",
-    "peer",
-    "settings",
-    "ours",
-    "theirs",
-    "unit",
-    "ratio",
-    "spread",
-    "target",
-    "of the limit",
+    "row", "peer", "settings", "ours", "theirs", "unit", "ratio", "spread", "target", "of the limit", "memory MB",
     "same work",
-)
+)  # fmt: skip
+
+
+class Wrong(Exception):
+    """Words that cannot be followed."""
 
 
 def main(words: list[str]) -> int:
-    """Run what was asked for; finished cases are kept, so that a full grid can go on after a stop."""
-    names = [w for w in words if "=" not in w and not w.startswith("-")] or list(NAMES)
-    unknown = sorted(set(names) - set(NAMES))
-    if unknown:
-        print(f"no benchmark {unknown[0]!r}; one of: {', '.join(NAMES)}", file=sys.stderr)
+    """Run what was asked for: 2 where the words make no sense, 1 where a case failed, 130 after Ctrl-C.
+
+    The rows that are finished are shown and kept in every case.
+    """
+    try:
+        names, options, full = understand(words)
+        if names == ["table"]:
+            return importlib.import_module("bench.table").main()
+        check_options(names, options, full=full)
+        plan = [(name, choose(name, options, full=full)) for name in names]
+    except Wrong as wrong:
+        print(f"error: {wrong}", file=sys.stderr)
         return 2
-    full = "full=true" in words
     rows: list[dict[str, Any]] = []
+    outcome = 0
+    try:
+        for name, cases in plan:
+            kept = HOME / "results" / f"{name}{'-full' if full else ''}.jsonl"
+            outcome |= run_cases(name, cases, kept, rows, again=not full)
+    except KeyboardInterrupt:
+        outcome = 130
+        print(f"stopped; {len(rows)} finished rows are kept", file=sys.stderr)
+    show(rows, as_json="--json" in words)
+    return outcome
+
+
+def understand(words: list[str]) -> tuple[list[str], dict[str, str], bool]:
+    """Names, options and whether the whole grid is wanted; Wrong where a word is none of these."""
+    flags = [w for w in words if w.startswith("-")]
+    if odd := [w for w in flags if w != "--json"]:
+        raise Wrong(f"no flag {odd[0]!r}; there is --json")
+    names = [w for w in words if "=" not in w and not w.startswith("-")] or list(NAMES)
+    if odd := [n for n in names if n not in (*NAMES, *MORE)]:
+        raise Wrong(f"no benchmark {odd[0]!r}; one of: {', '.join((*NAMES, *MORE))}")
+    if "table" in names and len(names) > 1:
+        raise Wrong("table stands alone: it measures nothing")
+    options = dict(w.split("=", 1) for w in words if "=" in w)
+    full = options.pop("full", "false")
+    if full not in ("true", "false"):
+        raise Wrong(f"full={full} is neither true nor false")
     for name in names:
-        kept = HOME / "results" / f"{name}{'-full' if full else ''}.jsonl"
-        kept.parent.mkdir(exist_ok=True)
-        done = _done(kept) if full else {}
-        if not full:
-            kept.unlink(missing_ok=True)
+        if absent := [m for m in PEERS.get(name, ()) if importlib.util.find_spec(m) is None]:
+            cure = f"make bench ARGS={name}"
+            raise Wrong(f"{name} needs the peer {absent[0]!r}, which is not installed\n  cure:   {cure}")
+    return names, options, full == "true"
+
+
+def choose(name: str, options: dict[str, str], *, full: bool) -> list[dict[str, Any]]:
+    """The cases of a benchmark that fit the options, changed where an option changes them."""
+    module = importlib.import_module(f"bench.{name}")
+    changes = {key: _changed(key, options[key]) for key in CHANGES if key in options and _takes(module.measure, key)}
+    chosen: list[dict[str, Any]] = []
+    for case in module.cases(full):
+        picked = {key: value for key, value in options.items() if key in case}
+        if all(value in str(case[key]).split("+") for key, value in picked.items()):
+            made = {**case, **{key: type(case[key])(value) for key, value in picked.items()}, **changes}
+            chosen += [made] if made not in chosen else []
+    return chosen
+
+
+def check_options(names: list[str], options: dict[str, str], *, full: bool) -> None:
+    """Wrong where no benchmark that was named knows an option, or none has such a case."""
+    there: dict[str, set[str]] = {key: set() for key in CHANGES}
+    for name in names:
         for case in importlib.import_module(f"bench.{name}").cases(full):
-            key = json.dumps(case, sort_keys=True)
-            if key not in done:
-                done[key] = _in_own_process(name, case)
-                with kept.open("a") as file:
-                    file.write(json.dumps({"case": case, "rows": done[key]}) + "\n")
-            rows += done[key]
-            _print_rows(done[key], file=sys.stderr)
-    if "--json" in words:
-        print(json.dumps(rows))
-    else:
-        _print_table(rows)
-    return 0
+            for key, value in case.items():
+                there.setdefault(key, set()).update(str(value).split("+"))
+    for key, value in options.items():
+        if key not in there:
+            raise Wrong(f"{', '.join(names)} has no option {key!r}; there is {', '.join(sorted(there))}, full")
+        if key not in CHANGES and value not in there[key]:
+            more = "" if full else " (full=true may have more)"
+            raise Wrong(f"no case with {key}={value}; there is {', '.join(sorted(there[key]))}{more}")
 
 
-def _done(kept: Path) -> dict[str, list[dict[str, Any]]]:
-    lines = kept.read_text().splitlines() if kept.exists() else []
+def _takes(function: Any, key: str) -> bool:
+    return key in inspect.signature(function).parameters
+
+
+def _changed(key: str, value: str) -> Any:
+    if key != "pairs":
+        return value
+    if not value.isdigit() or not int(value):
+        raise Wrong(f"pairs={value} is no number of pairs")
+    return int(value)
+
+
+def run_cases(name: str, cases: list[dict[str, Any]], kept: Path, rows: list[dict[str, Any]], *, again: bool) -> int:
+    """Every case in turn, its rows appended and kept; what was kept before is measured `again` or taken as it is."""
+    kept.parent.mkdir(exist_ok=True)
+    done, failed = kept_rows(kept), 0
+    for number, case in enumerate(cases, 1):
+        key = json.dumps(case, sort_keys=True)
+        if again or key not in done:
+            start = time.perf_counter()
+            made = in_own_process(name, case)
+            if made is None:
+                failed = 1
+                continue
+            done[key] = made
+            keep(kept, done)
+            print(f"{name} {number}/{len(cases)}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
+        rows += done[key]
+        for row in done[key]:
+            print("  " + "  ".join(cells(row)), file=sys.stderr, flush=True)
+    return failed
+
+
+def kept_rows(kept: Path) -> dict[str, list[dict[str, Any]]]:
+    """Rows of finished cases, by case."""
+    lines = kept.read_text("utf-8").splitlines() if kept.exists() else []
     found = [json.loads(line) for line in lines]
     return {json.dumps(f["case"], sort_keys=True): f["rows"] for f in found}
 
 
-def _in_own_process(name: str, case: dict[str, Any]) -> list[dict[str, Any]]:
+def keep(kept: Path, done: dict[str, list[dict[str, Any]]]) -> None:
+    """All finished cases, one a line; the file is replaced whole."""
+    fresh = kept.with_suffix(".writing")
+    fresh.write_text("".join(json.dumps({"case": json.loads(k), "rows": r}) + "\n" for k, r in done.items()), "utf-8")
+    fresh.replace(kept)
+
+
+def in_own_process(name: str, case: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """One case by a fresh interpreter; None where it failed, with the end of what it said."""
     threads = str(case.get("threads", 1))
     environment = {**os.environ, "OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1",
                    "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": str(HOME.parent)}  # fmt: skip
@@ -73,8 +167,8 @@ def _in_own_process(name: str, case: dict[str, Any]) -> list[dict[str, Any]]:
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if made.returncode:
-        print(made.stderr[-2000:], file=sys.stderr)
-        raise SystemExit(f"{name} failed on {case}")
+        print(f"{made.stderr[-3000:]}\nerror: {name} failed on {case}", file=sys.stderr)
+        return None
     return list(json.loads(made.stdout.splitlines()[-1]))
 
 
@@ -89,28 +183,36 @@ def work(name: str, case: str) -> None:
     print(json.dumps([dataclasses.asdict(row) for row in rows]))
 
 
-def _print_rows(rows: list[dict[str, Any]], file: Any) -> None:
-    for row in rows:
-        print("  ".join(_cells(row)), file=file, flush=True)
-
-
-def _print_table(rows: list[dict[str, Any]]) -> None:
-    table = [COLUMNS, *(_cells(row) for row in rows)]
+def show(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    """The table and what there is to say about rows below their target; as JSON the list of rows on the last line."""
+    table = [COLUMNS, *(cells(row) for row in rows)]
     widths = [max(len(line[i]) for line in table) for i in range(len(COLUMNS))]
     for line in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    for row in rows:
+        if row["ratio"] is not None and row["ratio"] < row["target"]:
+            print(f"below target: {row['row']} {_settings(row)}: {row['why']}")
+    if as_json:
+        print(json.dumps(rows))
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+def cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """A row as the table shows it."""
+
     def number(value: float | None) -> str:
         return "-" if value is None else f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
-    settings = " ".join(f"{k}={v}" for k, v in row["settings"].items())
     spread = "-" if row["low"] is None else f"{row['low']:.2f}..{row['high']:.2f}"
     limit = "-" if row["limit"] is None else f"{100 * row['limit']:.0f} %"
     ratio = "-" if row["ratio"] is None else f"{row['ratio']:.2f}"
-    return (row["row"], row["peer"], settings, number(row["ours"]), number(row["theirs"]), row["unit"], ratio, spread,
-            number(row["target"]), limit, "yes" if row["same_work"] else "NO")  # fmt: skip
+    held = row.get("memory")
+    memory = f"{held['ours MB']:.0f}/{held['theirs MB']:.0f} = {held['ratio']:.2f}" if held else "-"
+    return (row["row"], row["peer"], _settings(row), number(row["ours"]), number(row["theirs"]), row["unit"], ratio,
+            spread, number(row["target"]), limit, memory, "yes" if row["same_work"] else "NO")  # fmt: skip
+
+
+def _settings(row: dict[str, Any]) -> str:
+    return " ".join(f"{k}={v}" for k, v in row["settings"].items())
 
 
 if __name__ == "__main__":

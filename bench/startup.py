@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.rows import Row
+from bench.rows import Row, alone
 
 TARGETS = {"help": 0.5, "first rollout": 10.0}
 
@@ -24,23 +24,7 @@ def measure(what: str) -> list[Row]:
     """Median of five (help) or three (run)."""
     seconds = [_help() if what == "help" else _first_rollout() for _ in range(5 if what == "help" else 3)]
     name = "start-up, evolvent --help" if what == "help" else "start-up, evolvent run to the first rollout"
-    return [
-        Row(
-            name,
-            "-",
-            None,
-            None,
-            None,
-            statistics.median(seconds),
-            None,
-            "s",
-            True,
-            TARGETS[what],
-            None,
-            "target: below",
-            {},
-        )
-    ]
+    return [alone(name, statistics.median(seconds), "s", same_work=True, target=TARGETS[what], why="target: below")]
 
 
 def _evolvent(*words: str) -> list[str]:
