@@ -12,7 +12,7 @@ from bench.inputs import our_policy
 from bench.sampling import sampled
 from bench.trl_side import CLIP_HIGH, CLIP_LOW, LR, MAX_GRAD_NORM
 
-MICRO_TOKENS = 16384  # the default of a plan
+MICRO_TOKENS = 8192  # the default of a plan
 Reward = Callable[[Sequence[int], int], float]  # of a row's tokens and the number of its group
 MAX_GAP = {"float32": 2e-3, "bfloat16": 0.2}  # likewise: the gates stay on
 

@@ -142,7 +142,7 @@ class FastEngine:
         cache, logits_RV = started.cache, started.logits_RV
         room_R = torch.tensor(rooms, device=device)
         tape = _Tape.blank(num, max(rooms), device)
-        lengths_R = torch.tensor(rooms)
+        lengths_R = room_R.clone()
         stop_V = torch.zeros(logits_RV.shape[-1], dtype=torch.bool, device=device)
         stop_V[sorted(stop)] = True
         row_at = torch.arange(num, device=device)  # cache place -> row
@@ -155,7 +155,7 @@ class FastEngine:
             tape.model[row_at[:live], t] = model
             ended = stop_V[token] | (room_R[row_at[:live]] <= t + 1)
             if ended.any():
-                lengths_R[row_at[:live][ended].cpu()] = t + 1
+                lengths_R[row_at[:live][ended]] = t + 1
                 live, token, position = _move_behind(cache, row_at, position, token, ended, live)
                 if not live:
                     break
@@ -166,8 +166,8 @@ class FastEngine:
             hidden = chunk(self.weights, cache, token[:, None], position[:live], now)
             logits_RV = fast.logits(self.weights, hidden[:, 0])
             position[:live] += 1
-        slots = torch.empty(num, dtype=torch.long)
-        slots[row_at.cpu()] = torch.arange(num)
+        slots = torch.empty_like(row_at)
+        slots[row_at] = torch.arange(num, device=device)
         return tape.read(lengths_R.tolist()), slots.tolist()
 
 
