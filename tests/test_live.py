@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import pytest
@@ -6,7 +7,10 @@ import torch
 from evolvent import Run, Suite, build_policy, improve
 from evolvent.codec import to_json
 from evolvent.credit.across import MovingBaseline, together
+from evolvent.credit.advantage import Centred, PassAtK
+from evolvent.errors import BadInput
 from evolvent.models import ModelSpec
+from evolvent.plans import check
 from evolvent.recipes import circle
 from evolvent.rollouts.seat import Budgets
 from evolvent.training.gains import Truncated
@@ -76,10 +80,43 @@ def test_an_advantage_that_remembers_moves_from_step_to_step_and_is_kept(whole):
     assert len(set(kept.values())) == len(kept)
 
 
+@pytest.fixture(scope="module")
+def in_parts(tmp_path_factory):
+    return carry_out(replace(PLAN, updates_per_batch=2), tmp_path_factory.mktemp("parts") / "run")
+
+
+def test_a_batch_in_two_parts_makes_two_updates_and_the_second_is_off_policy(in_parts, whole):
+    steps = [line for line in in_parts.metrics() if line.get("num_rows")]
+    kept = json.loads(sorted(in_parts.path.glob("checkpoints/*/**/memory.json"))[-1].read_text())
+    assert kept["versions"]["agent"] == 2 * len(steps) > 2
+    assert all(line["max_logprob_gap"] < 1e-3 for line in steps)
+    assert bytes_of(in_parts) != bytes_of(whole)
+
+
+@pytest.mark.parametrize("step", [2, 3])
+def test_a_run_of_several_updates_a_batch_goes_on_where_it_was_killed(in_parts, tmp_path, step):
+    plan = replace(PLAN, updates_per_batch=2)
+    carry_out(plan, tmp_path / "run", stop_at=step)
+    assert bytes_of(carry_out(plan, tmp_path / "run")) == bytes_of(in_parts)
+
+
 @pytest.mark.parametrize("step", [2, 3])
 def test_an_advantage_that_remembers_goes_on_where_a_killed_run_left_it(whole, tmp_path, step):
     carry_out(PLAN, tmp_path / "run", stop_at=step)
     assert bytes_of(carry_out(PLAN, tmp_path / "run")) == bytes_of(whole)
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"updates_per_batch": 0}, "updates_per_batch"),
+        ({"advantage": Centred(), "group_size": 1}, "group_size"),
+        ({"advantage": PassAtK(k=4, threshold=0.5), "group_size": 3}, "group_size"),
+    ],
+)
+def test_a_plan_whose_batches_cannot_be_is_refused(changes, where):
+    with pytest.raises(BadInput, match=rf"where:\s+{where}"):
+        check(replace(PLAN, **changes))
 
 
 def test_a_term_that_needs_a_reference_gets_one(whole):

@@ -157,6 +157,7 @@ class Live:
                 micro_tokens=self.plan.micro_tokens,
                 max_logprob_gap=self.plan.max_logprob_gap,
                 reference=self.references.get(name),
+                num_parts=phase.updates_per_batch,
             )
         if batch.rows:
             gates.check_new_version(before, policy)

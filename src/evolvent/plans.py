@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from evolvent.credit.advantage import Standardized, imitate_all
+from evolvent.credit.advantage import imitate_all
 from evolvent.curriculum import Frontier, Uniform
 from evolvent.envs import Toolbox, calc
 from evolvent.envs.world import WorldPlan
@@ -42,7 +42,10 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A stretch of steps: which tasks, how they are played, how credit becomes weights."""
+    """A stretch of steps: which tasks, how they are played, how credit becomes weights.
+
+    `updates_per_batch` is how many parts a batch is split into, whole groups each, with one update a part.
+    """
 
     num_steps: int
     tasks_per_step: int
@@ -53,6 +56,7 @@ class Phase:
     loss: Slot
     optimizer: Slot
     max_tokens: int | None = None
+    updates_per_batch: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ class Improve:
     seats: Mapping[str, str] = field(default_factory=lambda: {"agent": "agent"})
     frozen: tuple[str, ...] = ()
     max_tokens: int | None = None
+    updates_per_batch: int = 1
     temperature: float = 1.0
     seed: int = 0
     eval_every: int = 25
@@ -134,6 +139,7 @@ class Improve:
             self.loss,
             self.optimizer,
             self.max_tokens,
+            self.updates_per_batch,
         )
 
     @property
@@ -153,20 +159,25 @@ def check(plan: Improve) -> Improve:
     for name, phase in (("cold_start.", plan.cold_start), ("", plan.practice)):
         if phase is None:
             continue
-        for number in ("num_steps", "tasks_per_step", "group_size"):
-            least = 0 if number == "num_steps" else 1
-            if getattr(phase, number) < least:
-                raise BadInput("too small", where=name + number, got=getattr(phase, number), wanted=f">= {least}")
-        if phase.group_size < 2 and any(isinstance(part(phase.advantage, p), Standardized) for p in plan.trained):
-            raise BadInput(
-                "a group of one has no baseline, so nothing could be learned",
-                where=f"{name}group_size",
-                got=phase.group_size,
-                wanted=">= 2",
-                cure=f"{name}group_size=8, or an advantage that needs no group",
-            )
+        _check_phase(name, phase, plan.trained)
     _check_numbers(plan)
     return plan
+
+
+def _check_phase(name: str, phase: Phase, trained: tuple[str, ...]) -> None:
+    for number in ("num_steps", "tasks_per_step", "group_size", "updates_per_batch"):
+        least = 0 if number == "num_steps" else 1
+        if getattr(phase, number) < least:
+            raise BadInput("too small", where=name + number, got=getattr(phase, number), wanted=f">= {least}")
+    least = max((getattr(part(phase.advantage, p), "min_group", 1) for p in trained), default=1)
+    if phase.group_size < least:
+        raise BadInput(
+            f"a group of {phase.group_size} has no baseline, so nothing could be learned",
+            where=f"{name}group_size",
+            got=phase.group_size,
+            wanted=f">= {least}",
+            cure=f"{name}group_size=8, or an advantage that needs no group",
+        )
 
 
 def _check_numbers(plan: Improve) -> None:

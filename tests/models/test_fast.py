@@ -222,3 +222,17 @@ def test_an_adapted_model_takes_the_generic_path():
     assert not fast.supports(model)
     with pytest.raises(BadInput, match="adapted"):
         fast.hidden(before, tokens_of(1, 4))
+
+
+def test_the_gradient_of_an_entropy_is_the_one_worked_out_by_hand():
+    logits_MV = torch.tensor([[1.0, 2.0, -1.0], [0.0, 0.0, 3.0]], dtype=torch.float32, requires_grad=True)
+    target_M = torch.tensor([0, 2])
+    _, entropy_M = fast.score_logits(logits_MV, target_M, entropy_grad=True)
+    (slope_MV,) = torch.autograd.grad(entropy_M.sum(), logits_MV)
+    p_MV = logits_MV.detach().softmax(-1)
+    by_hand_MV = -p_MV * (p_MV.log() + entropy_M.detach()[:, None])  # dH / dz_j = -p_j (log p_j + H)
+    assert torch.allclose(slope_MV, by_hand_MV, atol=1e-6)
+    plain_M = fast.score_logits(logits_MV, target_M)[1]
+    assert torch.equal(plain_M, entropy_M.detach()) and not plain_M.requires_grad
+    with torch.no_grad():
+        assert not fast.score_logits(logits_MV, target_M, entropy_grad=True)[1].requires_grad

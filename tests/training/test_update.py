@@ -12,7 +12,8 @@ from evolvent.models import attach_lora
 from evolvent.records import Episode, Message, Origin, Reference, Score, Task, Text, Trace, Turn, said
 from evolvent.training.losses import Clip, Likelihood, PolicyLoss, per_token, sequence_mean, token_mean
 from evolvent.training.optim import AdamW, Muon
-from evolvent.training.update import update
+from evolvent.training.terms import Entropy
+from evolvent.training.update import split_groups, update
 
 RL = PolicyLoss(per_token, Clip(0.2, 0.28), token_mean)
 SFT = Likelihood(token_mean)
@@ -127,6 +128,83 @@ def test_nothing_to_learn_from_changes_nothing(make_policy, batch_of):
     before = weights(policy)
     assert train(policy, batch_of([])) == {"num_rows": 0, "num_tokens": 0}
     assert same_bits(before, weights(policy)) and policy.version == 0
+
+
+# ---------------------------------------------------------------- several updates a batch
+
+
+def in_groups(rows, num):
+    return [replace(r, group=(f"t{i % num}", "agent")) for i, r in enumerate(rows)]
+
+
+def test_parts_hold_whole_groups_and_every_row_once_whatever_the_order(make_policy, sample_rows):
+    rows = in_groups(sample_rows(make_policy()), 3)
+    parts = split_groups(rows, 2)
+    assert [sorted({r.group[0] for r in p}) for p in parts] == [["t0", "t2"], ["t1"]]
+    assert sorted(r.trace for p in parts for r in p) == sorted(r.trace for r in rows)
+    again = split_groups(rows[::-1], 2)
+    assert [{r.trace for r in p} for p in again] == [{r.trace for r in p} for p in parts]
+    assert len(split_groups(rows, 9)) == 3 and split_groups(rows, 1) == [rows]
+
+
+def test_parts_of_a_likelihood_are_updates_one_after_the_other(make_policy, sample_rows, batch_of):
+    rows = in_groups(sample_rows(make_policy()), 3)
+    one, other = make_policy(), make_policy()
+    told = train(one, batch_of(rows), SFT, optimizer=PLAN.begin(one.named_parameters()), bound=9, num_parts=3)
+    optimizer = PLAN.begin(other.named_parameters())
+    apart = [train(other, batch_of(p), SFT, optimizer=optimizer, bound=9) for p in split_groups(rows, 3)]
+    assert same_bits(weights(one), weights(other)) and one.version == 3
+    assert told["loss"] == pytest.approx(sum(a["loss"] for a in apart) / 3)
+    assert told["grad_norm"] == pytest.approx(sum(a["grad_norm"] for a in apart) / 3)
+    assert told["num_tokens"] == sum(a["num_tokens"] for a in apart) and told["num_rows"] == 6
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A policy loss that keeps the ratios it saw."""
+
+    seen: list
+
+    def __call__(self, tokens, totals):
+        self.seen.append((tokens.logprob_N - tokens.old_N).exp().detach())
+        return RL(tokens, totals)
+
+    def num_cut(self, tokens):
+        return RL.num_cut(tokens)
+
+
+@pytest.mark.parametrize("engine", ["fast", "generic"])
+def test_the_ratio_is_one_until_the_first_step_and_then_the_clip_holds(make_policy, sample_rows, batch_of, engine):
+    policy = make_policy(engine=engine)
+    rows = in_groups(sample_rows(policy), 2)
+    seen = []
+    optimizer = AdamW(lr=0.05).begin(policy.named_parameters())
+    told = train(policy, batch_of(rows), Watched(seen), optimizer=optimizer, micro_tokens=4096, num_parts=2)
+    assert torch.equal(seen[0], torch.ones_like(seen[0]))
+    assert len(seen) == 2 and (seen[1] - 1).abs().max() > 0.3
+    assert told["clip_share"] > 0
+    assert told["max_logprob_gap"] < 1e-4, "the sampler is compared with the weights that sampled"
+
+
+def test_a_gap_in_the_last_part_stops_before_the_first_step(make_policy, sample_rows, batch_of):
+    policy = make_policy()
+    rows = in_groups(sample_rows(policy), 3)
+    stopped(policy, batch_of([*rows[:-1], shifted(rows[-1])]), "disagree", num_parts=3)
+
+
+# ---------------------------------------------------------------- an entropy with its gradient
+
+
+@pytest.mark.parametrize("engine", ["fast", "generic"])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_an_entropy_bonus_raises_entropy_and_a_penalty_lowers_it(make_policy, sample_rows, batch_of, engine, sign):
+    policy = make_policy(engine=engine)
+    rows = sample_rows(policy, credit=[1e-9] * 6)
+    loss = replace(RL, terms=(Entropy(sign),))
+    optimizer = AdamW(lr=3e-3).begin(policy.named_parameters())
+    told = [train(policy, batch_of(rows), loss, optimizer=optimizer, bound=99) for _ in range(4)]
+    assert sign * (told[-1]["entropy"] - told[0]["entropy"]) > 0.01
+    assert told[0]["loss"] == pytest.approx(-sign * told[0]["entropy"], rel=1e-5)
 
 
 # ---------------------------------------------------------------- gates, each with a planted bug

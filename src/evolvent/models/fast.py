@@ -65,28 +65,30 @@ def logits(weights: FastWeights, hidden: Tensor) -> Tensor:
     return F.linear(hidden, weights.model.lm_head.weight)
 
 
-def score(weights: FastWeights, hidden_MW: Tensor, target_M: Tensor) -> tuple[Tensor, Tensor]:
+def score(
+    weights: FastWeights, hidden_MW: Tensor, target_M: Tensor, entropy_grad: bool = False
+) -> tuple[Tensor, Tensor]:
     """Log-probability of each target and entropy of each prediction; where the vocabulary is large, a part at a time.
 
     Parts are computed again in the backward pass, so that no more than `MAX_SCORES` numbers stand in memory.
     """
     at_once = max(1, MAX_SCORES // weights.model.lm_head.weight.shape[0])
     if hidden_MW.shape[0] <= at_once:
-        return score_logits(logits(weights, hidden_MW), target_M)
+        return score_logits(logits(weights, hidden_MW), target_M, entropy_grad)
     from torch.utils.checkpoint import checkpoint
 
     def part(hidden: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        return score_logits(logits(weights, hidden), target)
+        return score_logits(logits(weights, hidden), target, entropy_grad)
 
     pieces = zip(torch.split(hidden_MW, at_once), torch.split(target_M, at_once), strict=True)
     made = [checkpoint(part, hidden, target, use_reentrant=False) for hidden, target in pieces]
     return torch.cat([m[0] for m in made]), torch.cat([m[1] for m in made])
 
 
-def score_logits(logits_MV: Tensor, target_M: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probability of each target with gradient, and entropy of each prediction without."""
+def score_logits(logits_MV: Tensor, target_M: Tensor, entropy_grad: bool = False) -> tuple[Tensor, Tensor]:
+    """Log-probability of each target with gradient, and entropy of each prediction, with one where it is asked for."""
     logprob_MV = logits_MV.float().log_softmax(-1)
-    with torch.no_grad():
+    with torch.set_grad_enabled(entropy_grad and torch.is_grad_enabled()):
         entropy_M = -(logprob_MV.exp() * logprob_MV).sum(-1)
     return logprob_MV.gather(-1, target_M[:, None])[:, 0], entropy_M
 

@@ -126,16 +126,19 @@ class LocalPolicy:
         lay = lay_flat if self.shares_starts else lay_padded
         return lay(token_BT, mask_BT, self.pad_id, self.model.device)
 
-    def logprobs(self, layout: Layout) -> tuple[Tensor, Tensor]:
-        """Log-probability (temperature 1) and entropy of the M predicted tokens, rows in order; with gradient."""
+    def logprobs(self, layout: Layout, *, entropy_grad: bool = False) -> tuple[Tensor, Tensor]:
+        """Log-probability (temperature 1) and entropy of the M predicted tokens, rows in order.
+
+        The first has a gradient, the second where `entropy_grad` asks for it.
+        """
         if isinstance(self.engine, FastEngine):
             weights = self.engine.weights
             hidden_NW = fast.flat_hidden(weights, layout.token_N, layout.position_N, layout.blocks)
-            return fast.score(weights, hidden_NW.index_select(0, layout.read_M), layout.target_M)
+            return fast.score(weights, hidden_NW.index_select(0, layout.read_M), layout.target_M, entropy_grad)
         with _recomputing(self.model):
             token_BT = layout.token_N.view(layout.blocks[0].rows, -1)
             logits_BTV = self.model(input_ids=token_BT, use_cache=False).logits
-        return fast.score_logits(logits_BTV.flatten(0, 1).index_select(0, layout.read_M), layout.target_M)
+        return fast.score_logits(logits_BTV.flatten(0, 1).index_select(0, layout.read_M), layout.target_M, entropy_grad)
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """The weights that an optimizer may change."""

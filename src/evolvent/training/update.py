@@ -1,4 +1,4 @@
-"""One update of one policy: micro-batches forward and backward, the gates on the way, one step of the optimizer."""
+"""One batch into one policy: micro-batches forward and backward, the gates on the way, steps of the optimizer."""
 
 # B rows of a micro-batch, T tokens, N tokens that the policy wrote
 
@@ -63,24 +63,97 @@ def update(
     micro_tokens: int,
     max_logprob_gap: float,
     reference: Any = None,
+    num_parts: int = 1,
 ) -> dict[str, float]:
-    """Train on a batch; on-policy, the old log-probabilities are the new ones, read from the same forward pass."""
+    """Train on a batch, one step of the optimizer for each of `num_parts` parts.
+
+    With one part the old log-probabilities are the new ones, read from the same forward pass; with several they are
+    those of before the first step, so that only there the ratio leaves 1 and a clip has something to do.
+    """
     if not batch.rows:
         return {"num_rows": 0, "num_tokens": 0}
-    is_paired = "pair_P2" in getattr(loss, "needs", ())
-    pack = pack_whole_groups if is_paired else pack_by_group if policy.shares_starts else pack_by_length
-    packs = pack(batch.rows, micro_tokens)
-    num_pairs = len(pairs_of(batch.rows)) if is_paired else 0
-    totals = Totals(sum(r.num_targets for r in batch.rows), len(batch.rows), num_pairs)
-    device = policy.parameters()[0].device
+    reader = _Reader(policy, loss, reference)
+    parts = [reader.pack(rows, micro_tokens) for rows in split_groups(batch.rows, num_parts)]
     sums = _Sums()
-    optimizer.clear()  # an update that a gate stopped leaves its gradients behind
-    for rows in packs:
-        micro = Micro.of(rows, policy, device)
-        logprob_N, entropy_N = policy.logprobs(micro.layout)
+    olds = [[reader.read_old(rows, sums) for rows in packs] for packs in parts] if len(parts) > 1 else None
+    if olds:
+        check_gap(sums.gap, max_logprob_gap, policy)
+    for i, packs in enumerate(parts):
+        optimizer.clear()  # an update that a gate stopped leaves its gradients behind
+        value = reader.backward(packs, olds[i] if olds else None, sums)
+        check_gap(sums.gap, max_logprob_gap, policy)
+        check_finite(value, policy)
+        norm = optimizer.clip()
+        check_finite(norm, policy)
+        sums.loss += value / len(parts)
+        sums.norm += norm / len(parts)
+        rate = optimizer.step()
+        policy.updated()
+    return {"loss": sums.loss, "grad_norm": sums.norm, "lr": rate, "num_rows": len(batch.rows), **sums.told()}
+
+
+def split_groups(rows: Sequence[Row], num_parts: int) -> list[list[Row]]:
+    """Rows in at most `num_parts` parts that hold groups whole and are about equally large.
+
+    Groups are dealt in order of their keys, each to the part with the fewest rows, so that every part sees all levels.
+    """
+    found: dict[tuple[str | int, ...], list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.group, []).append(row)
+    if num_parts == 1:
+        return [list(rows)]
+    parts: list[list[Row]] = [[] for _ in range(min(num_parts, len(found)))]
+    for _, group in sorted(found.items(), key=lambda item: [str(part) for part in item[0]]):
+        min(parts, key=len).extend(group)
+    return parts
+
+
+class _Reader:
+    """What a policy and its reference say of micro-batches, in the form that a loss reads."""
+
+    def __init__(self, policy: Any, loss: Loss, reference: Any) -> None:
+        self.policy, self.loss, self.reference = policy, loss, reference
+        needs = getattr(loss, "needs", ())
+        self.is_paired = "pair_P2" in needs
+        self.how = {"entropy_grad": True} if "entropy_N" in needs else {}
+        self.device = policy.parameters()[0].device
+
+    def pack(self, rows: Sequence[Row], micro_tokens: int) -> list[tuple[Row, ...]]:
+        """Rows into micro-batches, as the loss and the policy like them."""
+        by_size = pack_by_group if self.policy.shares_starts else pack_by_length
+        return (pack_whole_groups if self.is_paired else by_size)(rows, micro_tokens)
+
+    def read_old(self, rows: Sequence[Row], sums: _Sums) -> Tensor:
+        """Log-probabilities of a micro-batch before the first step, compared with what the sampler recorded."""
+        micro = Micro.of(rows, self.policy, self.device)
         with torch.no_grad():
-            reference_N = reference.logprobs(micro.layout)[0] if reference is not None else None
-        old_N = logprob_N.detach()
+            old_N: Tensor = self.policy.logprobs(micro.layout)[0]
+        sums.compare(micro, old_N)
+        return old_N
+
+    def backward(self, packs: Sequence[tuple[Row, ...]], olds: Sequence[Tensor] | None, sums: _Sums) -> float:
+        """Add up the gradient of one part; returns its loss."""
+        rows = [row for pack in packs for row in pack]
+        num_pairs = len(pairs_of(rows)) if self.is_paired else 0
+        totals = Totals(sum(r.num_targets for r in rows), len(rows), num_pairs)
+        whole = 0.0
+        for i, pack in enumerate(packs):
+            micro = Micro.of(pack, self.policy, self.device)
+            tokens, entropy_N = self.read(micro, pack, olds[i] if olds else None)
+            value = self.loss(tokens, totals)
+            value.backward()  # type: ignore[no-untyped-call]
+            if not olds:
+                sums.compare(micro, tokens.old_N)
+            sums.add(micro, entropy_N, _num_cut(self.loss, tokens))
+            whole += float(value.detach())
+        return whole
+
+    def read(self, micro: Micro, rows: Sequence[Row], old_N: Tensor | None) -> tuple[Tokens, Tensor]:
+        """A micro-batch as a loss sees it, and the entropy of each prediction without its gradient."""
+        logprob_N, entropy_N = self.policy.logprobs(micro.layout, **self.how)
+        with torch.no_grad():
+            reference_N = self.reference.logprobs(micro.layout)[0] if self.reference is not None else None
+        old_N = logprob_N.detach() if old_N is None else old_N
         tokens = Tokens(
             logprob_N,
             old_N,
@@ -89,31 +162,10 @@ def update(
             len(rows),
             reference_N,
             sampler_N=torch.where(micro.known_N, micro.sampler_N, old_N),
-            pair_P2=torch.tensor(pairs_of(rows), device=device).view(-1, 2) if is_paired else None,
+            entropy_N=entropy_N if self.how else None,
+            pair_P2=torch.tensor(pairs_of(rows), device=self.device).view(-1, 2) if self.is_paired else None,
         )
-        value = loss(tokens, totals)
-        value.backward()  # type: ignore[no-untyped-call]
-        sums.add(micro, logprob_N.detach(), entropy_N, float(value.detach()))
-        sums.cut += _num_cut(loss, tokens)
-    check_gap(sums.gap, max_logprob_gap, policy)
-    check_finite(sums.loss, policy)
-    norm = optimizer.clip()
-    check_finite(norm, policy)
-    rate = optimizer.step()
-    policy.updated()
-    return {
-        "loss": sums.loss,
-        "grad_norm": norm,
-        "lr": rate,
-        "num_rows": len(batch.rows),
-        "num_tokens": totals.num_tokens,
-        "entropy": sums.entropy / totals.num_tokens,
-        "kl_sampler_trainer": sums.kl / max(sums.num_known, 1),
-        "max_logprob_gap": sums.gap,
-        "clip_share": sums.cut / totals.num_tokens,
-        "padding_share": 1 - sums.num_computed / max(sums.num_positions, 1),
-        "shared_share": 1 - sums.num_computed / max(sums.num_read, 1),
-    }
+        return tokens, entropy_N.detach()
 
 
 def _num_cut(loss: Loss, tokens: Tokens) -> float:
@@ -126,17 +178,34 @@ class _Sums:
     """What is added up over micro-batches."""
 
     def __init__(self) -> None:
-        self.loss = self.entropy = self.kl = self.gap = self.cut = 0.0
-        self.num_known = self.num_positions = self.num_computed = self.num_read = 0
+        self.loss = self.norm = self.entropy = self.kl = self.gap = self.cut = 0.0
+        self.num_tokens = self.num_known = self.num_positions = self.num_computed = self.num_read = 0
 
-    def add(self, micro: Micro, logprob_N: Tensor, entropy_N: Tensor, loss: float) -> None:
-        self.loss += loss
+    def add(self, micro: Micro, entropy_N: Tensor, num_cut: float) -> None:
+        """What an update read, once for each of its micro-batches."""
         self.num_positions += micro.layout.num_positions
         self.num_computed += micro.layout.num_computed
         self.num_read += micro.layout.num_tokens
+        self.num_tokens += len(entropy_N)
         self.entropy += float(entropy_N.sum())
-        gap_N = (micro.sampler_N - logprob_N)[micro.known_N]
+        self.cut += num_cut
+
+    def compare(self, micro: Micro, old_N: Tensor) -> None:
+        """How far the trainer is from the sampler on the weights that both had."""
+        gap_N = (micro.sampler_N - old_N)[micro.known_N]
         if len(gap_N):
             self.num_known += len(gap_N)
             self.kl += float(gap_N.sum())
             self.gap = float(np.maximum(self.gap, float(gap_N.abs().max())))  # unlike max(), it keeps a NaN
+
+    def told(self) -> dict[str, float]:
+        """The sums as means over tokens and shares."""
+        return {
+            "num_tokens": self.num_tokens,
+            "entropy": self.entropy / self.num_tokens,
+            "kl_sampler_trainer": self.kl / max(self.num_known, 1),
+            "max_logprob_gap": self.gap,
+            "clip_share": self.cut / self.num_tokens,
+            "padding_share": 1 - self.num_computed / max(self.num_positions, 1),
+            "shared_share": 1 - self.num_computed / max(self.num_read, 1),
+        }
