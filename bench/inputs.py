@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import random
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,8 +21,15 @@ def model_folder(size: str, max_context: int = 512) -> Path:
     from evolvent.models.tokenizer import build_tokenizer
 
     tokenizer = build_tokenizer()
-    folder = Path(tempfile.mkdtemp(prefix="bench-")) / "model"
+    folder = scratch() / "model"
     checkpoints.save(build(ModelSpec(depth=SIZES[size], max_context=max_context), tokenizer, 0), tokenizer, folder)
+    return folder
+
+
+def scratch() -> Path:
+    """A folder that goes when this process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="bench-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 

@@ -68,6 +68,8 @@ def in_turn(
 ) -> tuple[list[float], ...]:
     """Units per second of every side, one run each a round; `wait` returns when the device has finished."""
     rates: tuple[list[float], ...] = tuple([] for _ in sides)
+    gc.collect()
+    gc.freeze()  # what libraries have imported need not be looked through before every run
     for _ in range(num_rounds):
         for rate, side in zip(rates, sides, strict=True):
             side.ready()
@@ -77,6 +79,7 @@ def in_turn(
             units = side.run()
             wait()
             rate.append(units / (time.perf_counter() - start))
+    gc.unfreeze()
     return rates
 
 

@@ -9,13 +9,12 @@ packed and collated beforehand; ours packs inside the step.
 from __future__ import annotations
 
 import random
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from bench.flops import Shape, training_flops
-from bench.inputs import model_folder, our_policy, peer_model, waiting_for
+from bench.inputs import model_folder, our_policy, peer_model, scratch, waiting_for
 from bench.memory import peak_growth
 from bench.our_side import agreement, batch_of, gradient, trained_on
 from bench.rows import Bound, Row, Side, beside, compared, in_turn, matmul_rate
@@ -102,7 +101,7 @@ class Sft:
 
         self.width = width
         made = trl.SFTConfig(
-            output_dir=tempfile.mkdtemp(prefix="bench-"), packing=True, packing_strategy="bfd", max_length=width,
+            output_dir=str(scratch()), packing=True, packing_strategy="bfd", max_length=width,
             per_device_train_batch_size=1, shuffle_dataset=False, use_cpu=device == "cpu", **COMMON,
         )  # fmt: skip
         columns = [{"input_ids": tokens, "labels": [-100] * start + tokens[start:]} for tokens, start, _ in rows]

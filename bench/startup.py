@@ -5,11 +5,11 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from bench.inputs import scratch
 from bench.rows import Row, alone
 
 TARGETS = {"help": 0.5, "first rollout": 10.0}
@@ -39,7 +39,7 @@ def _help() -> float:
 
 def _first_rollout() -> float:
     """From the command to the first line of metrics of a run without a cold start."""
-    out = Path(tempfile.mkdtemp(prefix="bench-")) / "run"
+    out = scratch() / "run"
     start = time.perf_counter()
     words = [
         "run",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import resource
-import tempfile
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+from bench.inputs import scratch
 from bench.rows import Row, alone
 
 NUM_FILES = 20
@@ -23,7 +22,7 @@ def measure(episodes: int) -> list[Row]:
     """Write files as a run does, then read those of one level back as records."""
     from evolvent.store import read_episodes, write_episodes
 
-    folder = Path(tempfile.mkdtemp(prefix="bench-"))
+    folder = scratch()
     part = [_episode(i) for i in range(episodes // NUM_FILES)]
     for number in range(NUM_FILES):
         write_episodes(folder / f"step-{number:06d}.parquet", part, run="bench", step=number)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.inputs import peer_model, prescribed
+from bench.inputs import peer_model, prescribed, scratch
 
 LR, CLIP_LOW, CLIP_HIGH, MAX_GRAD_NORM = 1e-5, 0.2, 0.28, 1.0
 COMMON = {
@@ -52,7 +51,7 @@ class Grpo:
         from transformers import AutoTokenizer
 
         made = trl.GRPOConfig(
-            output_dir=tempfile.mkdtemp(prefix="bench-"), loss_type="dapo", epsilon=CLIP_LOW, epsilon_high=CLIP_HIGH,
+            output_dir=str(scratch()), loss_type="dapo", epsilon=CLIP_LOW, epsilon_high=CLIP_HIGH,
             beta=0.0, temperature=1.0, top_p=1.0, top_k=0, num_generations=self.group,
             max_completion_length=self.new, per_device_train_batch_size=self.num_rows,
             use_cpu=self.device == "cpu", **COMMON,
