@@ -8,6 +8,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 from evolvent.errors import BadInput, ToolError, nearest
@@ -30,6 +31,11 @@ def as_tool(function: Callable[..., Any]) -> Tool:
 
     The first paragraph of the docstring is the description; later lines `name: words` describe parameters.
     """
+    # every episode asks again for its plain functions; an object with state is looked at anew
+    return _described_once(function) if isinstance(function, types.FunctionType) else _described(function)
+
+
+def _described(function: Callable[..., Any]) -> Tool:
     name, hints = tool_name(function), _hints(function)
     description, notes = _words(function)
     properties: dict[str, Any] = {}
@@ -51,6 +57,9 @@ def as_tool(function: Callable[..., Any]) -> Tool:
             schema["default"] = parameter.default
         properties[parameter.name] = schema
     return Tool(name, description, {"type": "object", "properties": properties, "required": required})
+
+
+_described_once = lru_cache(maxsize=1024)(_described)
 
 
 def tool_name(function: Callable[..., Any]) -> str:
