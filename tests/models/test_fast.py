@@ -154,6 +154,20 @@ def test_rows_read_a_shared_prompt_as_if_it_were_their_own(kind, num_kv_heads, m
     assert (at - wanted[again, 5:]).abs().max() < 2e-5
 
 
+def test_a_large_vocabulary_is_scored_in_parts_with_the_same_gradient(monkeypatch):
+    model, tokens = tiny(*SHAPES[0]), tokens_of(2, 20)
+    weights, target = fast.FastWeights(model), tokens_of(1, 40, seed=3)[0]
+    found = []
+    for most in (1 << 26, 260 * 7):  # all at once; 7 of 40 predictions at a time
+        monkeypatch.setattr(fast, "MAX_SCORES", most)
+        model.zero_grad()
+        logprob, entropy = fast.score(weights, fast.hidden(weights, tokens).flatten(0, 1), target)
+        logprob.square().sum().backward()
+        found.append([logprob.detach(), entropy.detach(), *(p.grad.clone() for p in model.parameters())])
+    for whole, parts in zip(*found, strict=True):
+        assert (whole - parts).abs().max() <= 1e-5 * (1 + whole.abs().max())
+
+
 def test_a_cache_grows_past_the_room_it_began_with():
     model, tokens = tiny(*SHAPES[0]), tokens_of(2, 50)
     weights = fast.FastWeights(model)
