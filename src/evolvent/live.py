@@ -23,7 +23,7 @@ from evolvent.store import Run
 from evolvent.store.sinks import open_sinks
 from evolvent.training import gates
 from evolvent.training.state import load_state, save_state
-from evolvent.training.update import update
+from evolvent.training.update import reaches_all_rows, update
 
 NUM_KEPT = 64  # episodes kept of each measurement, spread over its cells
 
@@ -142,7 +142,7 @@ class Live:
     def assign(self, step: int, scored: list[Episode], phase: Phase, name: str) -> Batch:
         """Scores to credit, as far as training may see them."""
         seen = training_scores(self.judge, scored, stream(self.plan.seed, "training scores", step))
-        return assign(seen, name, self.advantages[name])
+        return assign(seen, name, self.advantages[name], keeps_all=reaches_all_rows(part(phase.loss, name)))
 
     def update(self, phase: Phase, name: str, batch: Batch) -> dict[str, float]:
         """Credit to weights."""

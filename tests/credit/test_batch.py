@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from evolvent.credit.across import BatchWhitened, MovingBaseline
 from evolvent.credit.advantage import Standardized, imitate, imitate_all
 from evolvent.credit.batch import assign, form_groups, rows_of
+from evolvent.credit.stepwise import StepWise
 from evolvent.errors import BadInput
 from evolvent.records import (
     Episode,
@@ -19,6 +20,7 @@ from evolvent.records import (
     Reference,
     Sampling,
     Score,
+    Span,
     Task,
     Text,
     Trace,
@@ -234,3 +236,56 @@ def test_a_moving_baseline_compares_each_seat_with_its_past():
     assign(episodes, "p", live)
     assert live.baselines == {"a": 1.0, "b": 10.0}
     assert list(assign(episodes, "p", live).credits.values()) == [0, 2, 0, 20]
+
+
+# ---------------------------------------------------------------- credit by token, rows without credit
+
+
+class ByPlace:
+    """Credit 0, 1, 2 ... along a trace."""
+
+    def __call__(self, scores):
+        raise AssertionError("traces are read, not scores")
+
+    def by_trace(self, groups):
+        return [[np.arange(len(t.tokens), dtype=float) * t.score.value for t in g.traces] for g in groups]
+
+
+def test_credit_by_token_follows_its_token_through_turns_and_contexts():
+    turns = (heard(1, 2, starts=True), spoken(3, 4), heard(5), spoken(6), heard(7, 8, starts=True), spoken(9, 10))
+    batch = assign([episode("t", 0, trace("t", 0, 2.0, turns=turns))], "p", ByPlace())
+    assert [r.tokens.tolist() for r in batch.rows] == [[1, 2, 3, 4, 5, 6], [7, 8, 9, 10]]
+    assert [r.credit.tolist() for r in batch.rows] == [[0, 0, 4, 6, 0, 10], [0, 0, 16, 18]]
+    assert batch.credits == {("t/0", "agent"): pytest.approx((4 + 6 + 10 + 16 + 18) / 5)}
+    assert batch.num_dead_groups == 0
+
+
+def test_arrays_of_zeros_are_no_signal():
+    batch = assign(group("t", 0, 0), "p", ByPlace())
+    assert batch.rows == () and batch.num_dead_groups == 1
+
+
+def test_steps_that_were_scored_give_tokens_their_own_credit():
+    turns = (heard(1, 2, starts=True), spoken(3, 4, 5))
+    good = Score(1.0, spans=(Span(1, 0, 1, 1.0), Span(1, 1, 3, 0.0)))
+    bad = Score(0.0, spans=(Span(1, 0, 1, 0.0), Span(1, 1, 3, 0.0)))
+    pair = [
+        episode("t", i, replace(trace("t", i, 0.0, turns=turns), score=score)) for i, score in enumerate((good, bad))
+    ]
+    first, second = assign(pair, "p", StepWise(ddof=0, eps=0.0)).rows
+    # values 1, 0, 0, 0: mean 1/4, deviation sqrt(3)/4, so 3 / sqrt(3) and -1 / sqrt(3); each token has what is to come
+    a, b = 3 / 3**0.5, -1 / 3**0.5
+    assert first.credit.tolist() == pytest.approx([0, 0, a + b, b, b])
+    assert second.credit.tolist() == pytest.approx([0, 0, 2 * b, b, b])
+
+
+def test_rows_without_credit_are_kept_where_a_loss_has_something_to_tell_them():
+    episodes = [*group("a", 1, 1), *group("b", 1, 0), episode("c", 0, trace("c", 0, 1.0, turns=()))]
+    plain, all_rows = (assign(episodes, "p", imitate_none, keeps_all=k) for k in (False, True))
+    assert plain.rows == () and len(all_rows.rows) == 4
+    assert plain.num_dead_groups == all_rows.num_dead_groups == 3
+    assert not any(r.credit.any() for r in all_rows.rows)
+
+
+def imitate_none(scores):
+    return [0.0] * len(scores)

@@ -12,8 +12,8 @@ from evolvent.models import attach_lora
 from evolvent.records import Episode, Message, Origin, Reference, Score, Task, Text, Trace, Turn, said
 from evolvent.training.losses import Clip, Likelihood, PolicyLoss, per_token, sequence_mean, token_mean
 from evolvent.training.optim import AdamW, Muon
-from evolvent.training.terms import Entropy
-from evolvent.training.update import split_groups, update
+from evolvent.training.terms import KL, Entropy, Imitation
+from evolvent.training.update import reaches_all_rows, split_groups, update
 
 RL = PolicyLoss(per_token, Clip(0.2, 0.28), token_mean)
 SFT = Likelihood(token_mean)
@@ -190,6 +190,13 @@ def test_a_gap_in_the_last_part_stops_before_the_first_step(make_policy, sample_
     policy = make_policy()
     rows = in_groups(sample_rows(policy), 3)
     stopped(policy, batch_of([*rows[:-1], shifted(rows[-1])]), "disagree", num_parts=3)
+
+
+def test_a_loss_says_whether_rows_without_credit_are_its_business():
+    assert not reaches_all_rows(RL) and not reaches_all_rows(SFT) and not reaches_all_rows(Steep())
+    assert not reaches_all_rows(replace(RL, terms=(Imitation(0.1),)))
+    assert reaches_all_rows(replace(RL, kl=0.1)) and reaches_all_rows(replace(SFT, kl=0.1))
+    assert all(reaches_all_rows(replace(RL, terms=(term,))) for term in (KL(0.1), Entropy(0.1)))
 
 
 # ---------------------------------------------------------------- an entropy with its gradient

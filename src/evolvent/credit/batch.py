@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from evolvent.credit.advantage import Advantage
 from evolvent.records import Episode, Group, Trace
+
+Credit = float | np.ndarray
+"""What a trace deserves: one number, or one for each of its tokens (those of others are not looked at)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +68,11 @@ def form_groups(episodes: Iterable[Episode], policy: str) -> list[Group]:
     return [Group(key, tuple(traces)) for key, traces in found.items()]
 
 
-def assign(episodes: Sequence[Episode], policy: str, advantage: Advantage) -> Batch:
+def assign(episodes: Sequence[Episode], policy: str, advantage: Advantage, *, keeps_all: bool = False) -> Batch:
     """Credit for every trace of `policy`, from its score among its group.
 
-    Groups without signal (all credit zero) and traces that cannot be trained on make no rows, and are counted.
+    Traces without credit make no rows, unless `keeps_all` says that a loss has something to tell them (see
+    `training.update.reaches_all_rows`); traces that cannot be trained on never do. Both are counted.
     """
     traces = [t for e in episodes for t in e.traces if t.policy == policy]
     attempts: Counter[tuple[str | int, ...]] = Counter((t.task_id, t.seat) for t in traces)
@@ -76,15 +80,11 @@ def assign(episodes: Sequence[Episode], policy: str, advantage: Advantage) -> Ba
     credits: dict[tuple[str, str], float] = {}
     dead = 0
     groups = form_groups(episodes, policy)
-    weighed = [_weigh(group, attempts[group.key], advantage) for group in groups]
-    across = getattr(advantage, "across", None)  # some baselines need the whole batch
-    if across is not None:
-        weighed = across(weighed, [group.key for group in groups])
-    for group, weights in zip(groups, weighed, strict=True):
-        dead += not any(weights)
+    for group, weights in zip(groups, _weigh(groups, attempts, advantage), strict=True):
+        dead += not any(np.any(weight) for weight in weights)
         for trace, weight in zip(group.traces, weights, strict=True):
-            credits[f"{trace.task_id}/{trace.sample}", trace.seat] = weight
-            if weight and trace.trainable:
+            credits[f"{trace.task_id}/{trace.sample}", trace.seat] = _mean_credit(trace, weight)
+            if trace.trainable and (keeps_all or np.any(weight)):
                 rows += rows_of(trace, group.key, weight)
     return Batch(
         rows=tuple(rows),
@@ -98,7 +98,19 @@ def assign(episodes: Sequence[Episode], policy: str, advantage: Advantage) -> Ba
     )
 
 
-def _weigh(group: Group, num_attempts: int, advantage: Advantage) -> list[float]:
+def _weigh(
+    groups: Sequence[Group], attempts: Mapping[tuple[str | int, ...], int], advantage: Advantage
+) -> Sequence[Sequence[Credit]]:
+    """What each trace of each group deserves, by whichever form the advantage has."""
+    by_trace: Callable[[Sequence[Group]], Sequence[Sequence[Credit]]] | None = getattr(advantage, "by_trace", None)
+    if by_trace is not None:  # it reads whole traces, and may tell their tokens apart
+        return by_trace(groups)
+    weighed = [_weigh_scores(group, attempts[group.key], advantage) for group in groups]
+    across: Callable[..., list[list[float]]] | None = getattr(advantage, "across", None)
+    return weighed if across is None else across(weighed, [group.key for group in groups])  # it needs the whole batch
+
+
+def _weigh_scores(group: Group, num_attempts: int, advantage: Advantage) -> list[float]:
     """One weight per trace; a group that faults left without siblings has no signal, and is no mistake of the plan."""
     scores = [t.score.value for t in group.traces if t.score is not None]
     if len(scores) < getattr(advantage, "min_group", 1) <= num_attempts:
@@ -106,18 +118,31 @@ def _weigh(group: Group, num_attempts: int, advantage: Advantage) -> list[float]
     return advantage(scores)
 
 
-def rows_of(trace: Trace, group: tuple[str | int, ...], weight: float) -> list[Row]:
+def _mean_credit(trace: Trace, weight: Credit) -> float:
+    """One number for a trace: over the tokens that its policy wrote, where they differ."""
+    if isinstance(weight, float | int):
+        return weight
+    written_T = np.array(trace.mask, dtype=bool)
+    return float(np.asarray(weight)[written_T].mean()) if written_T.any() else 0.0
+
+
+def rows_of(trace: Trace, group: tuple[str | int, ...], weight: Credit) -> list[Row]:
     """A trace as rows: one for each context that was started, ids exactly as recorded."""
+    weight_T = np.broadcast_to(np.asarray(weight, dtype=np.float64), len(trace.tokens))
     contexts: list[list[int]] = []
     for number, turn in enumerate(trace.turns):
         if turn.starts_context or not contexts:
             contexts.append([])
         contexts[-1].append(number)
-    made = [_row(trace, numbers, group, weight) for numbers in contexts]
+    made, start = [], 0
+    for numbers in contexts:
+        stop = start + sum(len(trace.turns[i].tokens) for i in numbers)
+        made.append(_row(trace, numbers, group, weight_T[start:stop]))
+        start = stop
     return [row for row in made if row.num_targets]
 
 
-def _row(trace: Trace, numbers: Sequence[int], group: tuple[str | int, ...], weight: float) -> Row:
+def _row(trace: Trace, numbers: Sequence[int], group: tuple[str | int, ...], weight_T: np.ndarray) -> Row:
     turns = [trace.turns[i] for i in numbers]
     tokens = np.array([t for turn in turns for t in turn.tokens], dtype=np.int64)
     mask = np.array([m for turn in turns for m in turn.mask], dtype=bool)
@@ -132,6 +157,6 @@ def _row(trace: Trace, numbers: Sequence[int], group: tuple[str | int, ...], wei
         mask=mask,
         known=known,
         sampler_logprobs=sampler,
-        credit=np.where(mask, weight, 0.0).astype(np.float32),
+        credit=np.where(mask, weight_T, 0.0).astype(np.float32),
         versions=tuple(sorted({t.version for t in turns if t.version >= 0})),
     )

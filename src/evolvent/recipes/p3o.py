@@ -22,7 +22,7 @@ CARD = Card(
 def build() -> Improve:
     """The main job with as many attempts a step, two at each task.
 
-    A pair with equal scores makes no rows, so its pull back to the reference is left out.
+    A pair with equal scores only pulls back to the reference.
     """
     plan = circle.build()
     return replace(

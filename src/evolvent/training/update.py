@@ -92,6 +92,11 @@ def update(
     return {"loss": sums.loss, "grad_norm": sums.norm, "lr": rate, "num_rows": len(batch.rows), **sums.told()}
 
 
+def reaches_all_rows(loss: Loss) -> bool:
+    """Whether a loss tells something to rows without credit: a divergence, an entropy or a value is theirs too."""
+    return bool({"reference_N", "entropy_N", "value_N"} & set(getattr(loss, "needs", ())))
+
+
 def split_groups(rows: Sequence[Row], num_parts: int) -> list[list[Row]]:
     """Rows in at most `num_parts` parts that hold groups whole and are about equally large.
 
