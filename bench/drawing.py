@@ -9,7 +9,7 @@ from html import escape
 from itertools import pairwise
 
 WIDTH, HEIGHT, COLUMNS = 420, 270, 2
-LEFT, RIGHT, TOP, BOTTOM = 58, 16, 40, 44
+LEFT, RIGHT, TOP, BOTTOM = 58, 24, 40, 44
 INKS = ("#4a6fa5", "#b5651d", "#3f7d58", "#7d4a8d")
 Line = Sequence[tuple[float, float]]
 
@@ -79,9 +79,11 @@ def _scale(bounds: tuple[float, float], start: float, stop: float) -> Callable[[
 
 
 def _ticks(values: Sequence[float]) -> list[float]:
-    """Powers of two around the values."""
-    low, high = math.floor(math.log2(min(values))), math.ceil(math.log2(max(values)))
-    return [2.0**n for n in range(low, max(high, low + 1) + 1)]
+    """1, 2 and 5 of every power of ten around the values."""
+    known = [digit * 10.0**power for power in range(-6, 13) for digit in (1, 2, 5)]
+    low = max(place for place, tick in enumerate(known) if tick <= min(values))
+    high = min(place for place, tick in enumerate(known) if tick > max(values))
+    return known[low : high + 1]
 
 
 def _sparse(xs: Sequence[float]) -> list[float]:
@@ -89,9 +91,9 @@ def _sparse(xs: Sequence[float]) -> list[float]:
 
 
 def _short(value: float) -> str:
-    if value >= 1000:
-        return f"{value / 1000:.3g}k" if value < 10_000 else f"{value / 1000:.0f}k"
-    return f"{value:.3g}"
+    if value >= 10_000:
+        return f"{value / 1000:.0f}k"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def slopes(line: Line) -> list[tuple[float, float]]:

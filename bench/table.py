@@ -40,8 +40,8 @@ CURVES = {
     ),
     "length": Curve(
         "Sampling, by length", "new tokens of a row", "tokens/s", -0.25,
-        "each new token attends to all before it: up to the bend the weights' products are the larger part of a step, "
-        "behind it keys and values that no longer fit the caches of the processor are",
+        "each new token reads keys and values of all before it: up to the bend the weights' products are the larger part "
+        "of a step, behind it that reading is, and grows with every token",
     ),
     "size": Curve(
         "Sampling, by size of model", "weights in millions", "tokens/s", -0.9,
