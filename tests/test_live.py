@@ -7,11 +7,13 @@ import torch
 from evolvent import Run, Suite, build_policy, improve
 from evolvent.codec import to_json
 from evolvent.credit.across import MovingBaseline, together
-from evolvent.credit.advantage import Centred, PassAtK
+from evolvent.credit.advantage import Centred, PassAtK, Standardized, imitate
+from evolvent.curriculum.refill import Refill
 from evolvent.errors import BadInput
 from evolvent.models import ModelSpec
 from evolvent.plans import check
 from evolvent.recipes import circle
+from evolvent.records import Score
 from evolvent.rollouts.seat import Budgets
 from evolvent.training.gains import Truncated
 from evolvent.training.losses import Clip, PolicyLoss, per_token, token_mean
@@ -110,6 +112,7 @@ def test_an_advantage_that_remembers_goes_on_where_a_killed_run_left_it(whole, t
     ("changes", "where"),
     [
         ({"updates_per_batch": 0}, "updates_per_batch"),
+        ({"refill": Refill(), "advantage": imitate, "group_size": 1}, "group_size"),
         ({"advantage": Centred(), "group_size": 1}, "group_size"),
         ({"advantage": PassAtK(k=4, threshold=0.5), "group_size": 3}, "group_size"),
     ],
@@ -123,3 +126,71 @@ def test_a_term_that_needs_a_reference_gets_one(whole):
     assert list(whole.path.glob("checkpoints/*/**/*reference*")), "the frozen copy is part of what a run keeps"
     bare = replace(PLAN.loss, terms=())
     assert bare.needs == ("sampler_N",) and "reference_N" in PLAN.loss.needs
+
+
+# ---------------------------------------------------------------- dynamic sampling
+
+
+def parity(episodes):
+    """Whether the ids that were written add up to odd: scores that differ though nobody knows anything."""
+    return [
+        Score(float(sum(t * m for t, m in zip(e.traces[0].tokens, e.traces[0].mask, strict=True)) % 2))
+        for e in episodes
+    ]
+
+
+REFILLED = replace(
+    PLAN,
+    reward=parity,
+    advantage=Standardized(ddof=1, eps=1e-4),
+    loss=PolicyLoss(per_token, Clip(0.2, 0.28), token_mean),
+    tasks_per_step=3,
+    keep_episodes_every=1,
+    refill=Refill(max_draws=5),
+)
+
+
+def practised(run):
+    return [line for line in run.metrics() if "phase" in line]
+
+
+@pytest.fixture(scope="module")
+def refilled(tmp_path_factory):
+    return carry_out(REFILLED, tmp_path_factory.mktemp("refill") / "run")
+
+
+def test_a_step_is_refilled_until_it_is_full_and_what_was_refused_is_seen_and_told(refilled):
+    lines = practised(refilled)
+    assert any(line["num_drawn"] > 3 for line in lines), "some group in four steps had no spread"
+    for line in lines:
+        num = line["num_drawn"] - line["refused_groups"]
+        assert num == 3 or (num < 3 and line["num_drawn"] > 3)
+        assert line["num_rows"] == 2 * num and line["signal_share"] == 1.0
+        assert line["num_episodes"] == 2 * line["num_drawn"] == sum(line["levels"].values())
+        assert line["admitted_share"] == pytest.approx(num / line["num_drawn"])
+        assert 0 <= line["refused_tokens"] < line["num_written"]
+        questions = [e.task.question for e in refilled.episodes(line["step"], name="")]
+        assert len(set(questions)) == line["num_drawn"], "no task comes twice in a step"
+
+
+def test_the_first_draw_of_a_step_is_the_one_of_a_run_without_refilling(refilled, tmp_path):
+    plain = carry_out(replace(REFILLED, refill=None, num_steps=1), tmp_path / "run")
+    mine, theirs = (run.episodes(1, name="") for run in (refilled, plain))
+    assert mine[:6] == theirs and "num_drawn" not in practised(plain)[0]
+
+
+@pytest.mark.parametrize("step", [2, 3])
+def test_a_run_that_refills_goes_on_where_it_was_killed(refilled, tmp_path, step):
+    carry_out(REFILLED, tmp_path / "run", stop_at=step)
+    assert bytes_of(carry_out(REFILLED, tmp_path / "run")) == bytes_of(refilled)
+
+
+def test_draws_that_are_all_refused_end_and_change_no_weight(tmp_path):
+    plan = replace(REFILLED, reward=nobody, refill=Refill(max_draws=3), num_steps=1)
+    (line,) = practised(carry_out(plan, tmp_path / "run"))
+    assert line["num_rows"] == 0 and line["num_drawn"] == line["refused_groups"] == 9
+
+
+def nobody(episodes):
+    """Nobody is right."""
+    return [Score(0.0) for _ in episodes]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -116,17 +116,29 @@ class Live:
 
     def play(self, step: int, phase: Phase) -> list[Episode]:
         """Draw tasks and play a group of attempts at each."""
+        return self.play_new(step, phase, phase.tasks_per_step)
+
+    def play_new(self, step: int, phase: Phase, num: int, draw: int = 0, seen: Collection[str] = ()) -> list[Episode]:
+        """Play at `num` tasks, less those `seen` in the step; each draw of a step has random streams of its own."""
+        seed, purpose = (derive(self.plan.seed, "refill", draw), f"refill {draw}") if draw else (self.plan.seed, "play")
         with self.clock(step, "play_s"):
-            drawn = draw_tasks(
-                self.curriculum,
-                self.source,
-                num=phase.tasks_per_step,
-                seed=self.plan.seed,
-                step=step,
-                held_out=self.questions,
-            )
-            attempts = [Attempt(task, sample) for task in drawn for sample in range(phase.group_size)]
-            return play(attempts, self.stage("play", step, workflow=phase.workflow))
+            source, held_out = self.source, self.questions
+            drawn = draw_tasks(self.curriculum, source, num=num, seed=seed, step=step, held_out=held_out)
+            new = [task for task in drawn if task.question not in seen]
+            attempts = [Attempt(task, sample) for task in new for sample in range(phase.group_size)]
+            return play(attempts, self.stage(purpose, step, workflow=phase.workflow)) if attempts else []
+
+    def refill(self, step: int, phase: Phase, scored: list[Episode]) -> list[Episode]:
+        """What was scored, and more of it until the step is full, where the phase asks for that."""
+        if phase.refill is None:
+            return scored
+        for draw in range(1, phase.refill.max_draws):
+            missing = phase.tasks_per_step - len(phase.refill.admitted(scored, self.plan.trained, phase.group_size))
+            if missing <= 0:
+                break
+            new = self.play_new(step, phase, missing, draw, {e.task.question for e in scored})
+            scored = scored + self.score(step, new) if new else scored
+        return scored
 
     def score(self, step: int, episodes: list[Episode]) -> list[Episode]:
         """Judge every episode; the gates look at all of them before any is trained on."""
@@ -141,6 +153,8 @@ class Live:
 
     def assign(self, step: int, scored: list[Episode], phase: Phase, name: str) -> Batch:
         """Scores to credit, as far as training may see them."""
+        if phase.refill:
+            scored = phase.refill.keep(scored, self.plan.trained, phase.group_size)
         seen = training_scores(self.judge, scored, stream(self.plan.seed, "training scores", step))
         return assign(seen, name, self.advantages[name], keeps_all=reaches_all_rows(part(phase.loss, name)))
 
@@ -175,9 +189,11 @@ class Live:
         told = describe(scored, batches, numbers)
         self.curriculum.observe(told.scores)
         self.num_tokens += told.num_written
+        refill = phase.refill.describe(scored, self.plan.trained, phase.group_size) if phase.refill else {}
         line = {
             "phase": "cold start" if self.in_practice(step) < 0 else "practice",
             **told.numbers,
+            **refill,
             "events": "; ".join(self.curriculum.events),
         }
         self.curriculum.events.clear()

@@ -16,8 +16,7 @@ def improve(plan: Improve, policies: Mapping[str, Policy], run: Run, watch: Watc
     with run.lock(), Live(check(plan), policies, run, watch) as live:
         for step in live.steps():
             phase = live.phase(step)
-            episodes = live.play(step, phase)
-            scored = live.score(step, episodes)
+            scored = live.refill(step, phase, live.score(step, live.play(step, phase)))
             batches = {name: live.assign(step, scored, phase, name) for name in plan.trained}
             numbers = {name: live.update(phase, name, batch) for name, batch in batches.items()}
             live.observe(step, phase, scored, batches, numbers)

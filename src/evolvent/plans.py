@@ -8,6 +8,7 @@ from typing import Any
 
 from evolvent.credit.advantage import imitate_all
 from evolvent.curriculum import Frontier, Uniform
+from evolvent.curriculum.refill import Refill
 from evolvent.envs import Toolbox, calc
 from evolvent.envs.world import WorldPlan
 from evolvent.errors import BadInput, nearest
@@ -44,7 +45,8 @@ class Card:
 class Phase:
     """A stretch of steps: which tasks, how they are played, how credit becomes weights.
 
-    `updates_per_batch` is how many parts a batch is split into, whole groups each, with one update a part.
+    `updates_per_batch` is how many parts a batch is split into, whole groups each, with one update a part. With
+    `refill`, tasks that tell nothing apart are replaced by others within the step.
     """
 
     num_steps: int
@@ -57,6 +59,7 @@ class Phase:
     optimizer: Slot
     max_tokens: int | None = None
     updates_per_batch: int = 1
+    refill: Refill | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ class Improve:
     frozen: tuple[str, ...] = ()
     max_tokens: int | None = None
     updates_per_batch: int = 1
+    refill: Refill | None = None
     temperature: float = 1.0
     seed: int = 0
     eval_every: int = 25
@@ -140,6 +144,7 @@ class Improve:
             self.optimizer,
             self.max_tokens,
             self.updates_per_batch,
+            self.refill,
         )
 
     @property
@@ -169,7 +174,8 @@ def _check_phase(name: str, phase: Phase, trained: tuple[str, ...]) -> None:
         least = 0 if number == "num_steps" else 1
         if getattr(phase, number) < least:
             raise BadInput("too small", where=name + number, got=getattr(phase, number), wanted=f">= {least}")
-    least = max((getattr(part(phase.advantage, p), "min_group", 1) for p in trained), default=1)
+    needs = [getattr(part(phase.advantage, p), "min_group", 1) for p in trained]
+    least = max([*needs, 2 if phase.refill else 1])  # a group of one has no spread, so every draw would be refused
     if phase.group_size < least:
         raise BadInput(
             f"a group of {phase.group_size} has no baseline, so nothing could be learned",
