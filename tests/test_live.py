@@ -8,6 +8,7 @@ from evolvent import Run, Suite, build_policy, improve
 from evolvent.codec import to_json
 from evolvent.credit.across import MovingBaseline, together
 from evolvent.credit.advantage import Centred, PassAtK, Standardized, imitate
+from evolvent.credit.gae import GAE, Fixed
 from evolvent.curriculum.refill import Refill
 from evolvent.errors import BadInput
 from evolvent.models import ModelSpec
@@ -15,9 +16,11 @@ from evolvent.plans import check
 from evolvent.recipes import circle
 from evolvent.records import Score
 from evolvent.rollouts.seat import Budgets
+from evolvent.training.critic import Critic
 from evolvent.training.gains import Truncated
 from evolvent.training.losses import Clip, PolicyLoss, per_token, token_mean
-from evolvent.training.terms import KL, Imitation
+from evolvent.training.optim import AdamW
+from evolvent.training.terms import KL, Imitation, Terms, Value
 
 torch.set_num_threads(1)
 
@@ -194,3 +197,34 @@ def test_draws_that_are_all_refused_end_and_change_no_weight(tmp_path):
 def nobody(episodes):
     """Nobody is right."""
     return [Score(0.0) for _ in episodes]
+
+
+# ---------------------------------------------------------------- a critic
+
+VALUED = replace(
+    PLAN,
+    reward=parity,
+    advantage=Critic(
+        GAE(Fixed(0.95)), Terms(token_mean, (Value(1.0, clip=0.2),)), AdamW(lr=1e-3), num_passes=2, pretrain_batches=1
+    ),
+    loss=PolicyLoss(per_token, Clip(0.2, 0.2), token_mean),
+    updates_per_batch=2,
+)
+
+
+@pytest.fixture(scope="module")
+def valued(tmp_path_factory):
+    return carry_out(VALUED, tmp_path_factory.mktemp("valued") / "run")
+
+
+def test_a_critic_is_fitted_first_and_then_both_learn(valued):
+    lines = practised(valued)
+    assert [line["num_rows"] > 0 for line in lines] == [False, True, True, True]
+    assert all(line["value_loss"] > 0 and line["critic_grad_norm"] > 0 for line in lines)
+    assert len(list(valued.path.glob("checkpoints/*/**/agent.critic*"))) == 2 * 5
+
+
+@pytest.mark.parametrize("step", [2, 3])
+def test_a_critic_goes_on_where_a_killed_run_left_it(valued, tmp_path, step):
+    carry_out(VALUED, tmp_path / "run", stop_at=step)
+    assert bytes_of(carry_out(VALUED, tmp_path / "run")) == bytes_of(valued)

@@ -61,7 +61,7 @@ class Live:
         self.run.prune(self.plan.keep_checkpoints)  # a kill may have come between the last checkpoint and this
         self.begin(self.phase(max(self.last, 1)))
         if kept:
-            memory = load_state(kept[1], self.trained(), self.optimizers, self.references)
+            memory = load_state(kept[1], self.trained(), *self.remembered())
             self.curriculum.restore(memory["curriculum"])
             for name, state in memory.get("advantages", {}).items():
                 self.advantages[name].restore(state)
@@ -78,8 +78,13 @@ class Live:
             n: p.copy() for n, p in self.trained().items() if "reference_N" in getattr(part(phase.loss, n), "needs", ())
         }
         advantages = {n: part(phase.advantage, n) for n in self.trained()}
-        self.advantages = {n: a.begin() if hasattr(a, "begin") else a for n, a in advantages.items()}
+        self.advantages = {n: _awake(a, self.policies[n]) for n, a in advantages.items()}
         self.num_tokens = 0
+
+    def remembered(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Optimizers, and weights beside the policies' own: references, and critics with an optimizer each."""
+        critics = {f"{n}.critic": a for n, a in self.advantages.items() if hasattr(a, "optimizer")}
+        return self.optimizers | {n: c.optimizer for n, c in critics.items()}, self.references | critics
 
     def steps(self) -> Iterator[int]:
         """The steps that are left; a new phase begins with fresh parts."""
@@ -175,7 +180,7 @@ class Live:
             )
         if batch.rows:
             gates.check_new_version(before, policy)
-        return numbers
+        return numbers | getattr(self.advantages[name], "numbers", {})
 
     def observe(
         self,
@@ -235,9 +240,7 @@ class Live:
             advantages = {n: a.state() for n, a in self.advantages.items() if hasattr(a, "state")}
             memory = {"curriculum": self.curriculum.state(), "num_tokens": self.num_tokens, "advantages": advantages}
             with self.clock(step, "checkpoint_s"):
-                self.run.keep_checkpoint(
-                    step, lambda f: save_state(f, self.trained(), self.optimizers, self.references, memory)
-                )
+                self.run.keep_checkpoint(step, lambda f: save_state(f, self.trained(), *self.remembered(), memory))
             self.run.prune(self.plan.keep_checkpoints)
 
     @contextmanager
@@ -246,3 +249,10 @@ class Live:
         start = time.perf_counter()
         yield
         self.run.time(step, {name: time.perf_counter() - start})
+
+
+def _awake(advantage: Any, policy: Any) -> Any:
+    """The living twin of an advantage that remembers; a critic begins with the weights of its policy."""
+    if hasattr(advantage, "begin_beside"):
+        return advantage.begin_beside(policy)
+    return advantage.begin() if hasattr(advantage, "begin") else advantage

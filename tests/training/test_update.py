@@ -9,6 +9,7 @@ from evolvent.credit.advantage import Standardized
 from evolvent.credit.batch import assign
 from evolvent.errors import BadInput, GateFailed
 from evolvent.models import attach_lora
+from evolvent.recipes.vapo import ImitateCorrect
 from evolvent.records import Episode, Message, Origin, Reference, Score, Task, Text, Trace, Turn, said
 from evolvent.training.losses import Clip, Likelihood, PolicyLoss, per_token, sequence_mean, token_mean
 from evolvent.training.optim import AdamW, Muon
@@ -190,6 +191,22 @@ def test_a_gap_in_the_last_part_stops_before_the_first_step(make_policy, sample_
     policy = make_policy()
     rows = in_groups(sample_rows(policy), 3)
     stopped(policy, batch_of([*rows[:-1], shifted(rows[-1])]), "disagree", num_parts=3)
+
+
+def test_good_rows_are_told_to_a_loss_that_asks_and_weigh_as_a_mean_over_them(make_policy, sample_rows, batch_of):
+    policy = make_policy()
+    rows = [replace(r, is_good=i < 2) for i, r in enumerate(sample_rows(policy, credit=[0.0] * 6))]
+    wanted = -sum(logprob_of(policy, r) for r in rows[:2]) / sum(r.num_targets for r in rows[:2])
+    loss = replace(RL, terms=(ImitateCorrect(1.0),))
+    told = train(policy, batch_of(rows), loss, micro_tokens=40)
+    assert told["loss"] == pytest.approx(wanted, rel=1e-5)
+    none = train(
+        make_policy(),
+        batch_of(sample_rows(policy, credit=[0.0] * 6)),
+        replace(RL, terms=(ImitateCorrect(1.0),)),
+        bound=99,
+    )
+    assert none["loss"] == 0.0
 
 
 def test_a_loss_says_whether_rows_without_credit_are_its_business():

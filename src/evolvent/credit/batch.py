@@ -21,7 +21,7 @@ class Row:
 
     Arrays of one length T: `tokens` int64, `mask` bool (True where the policy wrote), `known` bool (True where the
     sampler's log-probability was recorded), `sampler_logprobs` float64 (0 where unknown), `credit` float32 (0 outside
-    the mask).
+    the mask). `is_good` says that its trace scored above 0.
     """
 
     group: tuple[str | int, ...]
@@ -32,6 +32,7 @@ class Row:
     sampler_logprobs: np.ndarray
     credit: np.ndarray
     versions: tuple[int, ...]
+    is_good: bool = False
 
     @property
     def num_targets(self) -> int:
@@ -159,4 +160,5 @@ def _row(trace: Trace, numbers: Sequence[int], group: tuple[str | int, ...], wei
         sampler_logprobs=sampler,
         credit=np.where(mask, weight_T, 0.0).astype(np.float32),
         versions=tuple(sorted({t.version for t in turns if t.version >= 0})),
+        is_good=trace.score is not None and trace.score.value > 0,
     )

@@ -119,7 +119,7 @@ class _Reader:
     def __init__(self, policy: Any, loss: Loss, reference: Any) -> None:
         self.policy, self.loss, self.reference = policy, loss, reference
         needs = getattr(loss, "needs", ())
-        self.is_paired = "pair_P2" in needs
+        self.is_paired, self.tells_good = "pair_P2" in needs, "good_N" in needs
         self.how = {"entropy_grad": True} if "entropy_N" in needs else {}
         self.device = policy.parameters()[0].device
 
@@ -141,10 +141,12 @@ class _Reader:
         rows = [row for pack in packs for row in pack]
         num_pairs = len(pairs_of(rows)) if self.is_paired else 0
         totals = Totals(sum(r.num_targets for r in rows), len(rows), num_pairs)
+        num_good = sum(r.num_targets for r in rows if r.is_good)
+        good = totals.num_tokens / num_good if num_good else 0.0
         whole = 0.0
         for i, pack in enumerate(packs):
             micro = Micro.of(pack, self.policy, self.device)
-            tokens, entropy_N = self.read(micro, pack, olds[i] if olds else None)
+            tokens, entropy_N = self.read(micro, pack, olds[i] if olds else None, good)
             value = self.loss(tokens, totals)
             value.backward()  # type: ignore[no-untyped-call]
             if not olds:
@@ -153,8 +155,11 @@ class _Reader:
             whole += float(value.detach())
         return whole
 
-    def read(self, micro: Micro, rows: Sequence[Row], old_N: Tensor | None) -> tuple[Tokens, Tensor]:
-        """A micro-batch as a loss sees it, and the entropy of each prediction without its gradient."""
+    def read(self, micro: Micro, rows: Sequence[Row], old_N: Tensor | None, good: float) -> tuple[Tokens, Tensor]:
+        """A micro-batch as a loss sees it, and the entropy of each prediction without its gradient.
+
+        Tokens of good rows weigh `good`, so that a mean over all tokens is one over good tokens.
+        """
         logprob_N, entropy_N = self.policy.logprobs(micro.layout, **self.how)
         with torch.no_grad():
             reference_N = self.reference.logprobs(micro.layout)[0] if self.reference is not None else None
@@ -168,9 +173,14 @@ class _Reader:
             reference_N,
             sampler_N=torch.where(micro.known_N, micro.sampler_N, old_N),
             entropy_N=entropy_N if self.how else None,
+            good_N=self._good(micro, rows, good),
             pair_P2=torch.tensor(pairs_of(rows), device=self.device).view(-1, 2) if self.is_paired else None,
         )
         return tokens, entropy_N.detach()
+
+    def _good(self, micro: Micro, rows: Sequence[Row], good: float) -> Tensor | None:
+        good_S = torch.tensor([good * r.is_good for r in rows], device=self.device)
+        return good_S[micro.row_N] if self.tells_good else None
 
 
 def _num_cut(loss: Loss, tokens: Tokens) -> float:
