@@ -29,7 +29,17 @@ SMALL = [
 ]
 # paths of somebody's machine, and places to install from that only some machines have
 FORBIDDEN = re.compile(r"(?<![\w.])/(home|root|Users|work)/\w|index-url|find-links|[\w.-]+/simple\b|artifactory|/opt/")
-SKIPPED = {".venv", ".venv-peers", ".git", "runs", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
+SKIPPED = {
+    ".venv",
+    ".venv-peers",
+    ".git",
+    "runs",
+    "__pycache__",
+    ".mypy_cache",
+    ".ruff_cache",
+    ".pytest_cache",
+    ".hypothesis",
+}
 
 
 def name_of(path):
