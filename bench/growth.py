@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from bench.inputs import model_folder, our_policy, prompts, waiting_for
+from bench.inputs import model_folder, our_policy, prompts
 from bench.memory import peak_growth
 from bench.our_side import Practice, batch_of, gradient
-from bench.rows import Row, alone
+from bench.rows import Row, alone, waiting_for
 from bench.sampling import sampled
 from bench.step import scored
 

@@ -87,12 +87,3 @@ def prescribed(row_lengths: Sequence[int], start: int, end_id: int, device: str 
         return score_RV
 
     return processor
-
-
-def waiting_for(device: str) -> Callable[[], None]:
-    """A function that returns when the device has done what it was told."""
-    if device == "cpu":
-        return lambda: None
-    import torch
-
-    return lambda: torch.cuda.synchronize(device)

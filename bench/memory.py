@@ -11,21 +11,34 @@ from pathlib import Path
 STATUS, MARKS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
+class Watch:
+    """Begins when it is made; `grown` is the peak since then, over what was held at the start."""
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
+        self.before: int | None = None
+        if device != "cpu":
+            self.before = _begin_on_device(device)
+            return
+        gc.collect()
+        give_back()
+        try:
+            MARKS.write_text("5")  # proc(5): sets the high-water mark back to what is resident now
+        except OSError:
+            return
+        self.before = _resident("VmRSS")
+
+    def grown(self) -> float | None:
+        """Bytes; None where the system does not tell."""
+        peak = _resident("VmHWM") if self.device == "cpu" else _peak_on_device(self.device)
+        return None if peak is None or self.before is None else float(peak - self.before)
+
+
 def peak_growth(run: Callable[[], object], device: str = "cpu") -> float | None:
-    """Bytes by which memory grew at its peak during `run`; None where the system does not tell."""
-    if device != "cpu":
-        return _peak_on_device(run, device)
-    gc.collect()
-    give_back()
-    before = _resident("VmRSS")
-    try:
-        MARKS.write_text("5")  # proc(5): sets the high-water mark back to what is resident now
-    except OSError:
-        run()
-        return None
+    """Bytes by which memory grew at its peak during `run`."""
+    watch = Watch(device)
     run()
-    peak = _resident("VmHWM")
-    return None if peak is None or before is None else float(peak - before)
+    return watch.grown()
 
 
 def give_back() -> None:
@@ -42,12 +55,16 @@ def _resident(field: str) -> int | None:
     return 1024 * int(found[0]) if found else None
 
 
-def _peak_on_device(run: Callable[[], object], device: str) -> float:
+def _begin_on_device(device: str) -> int:
     import torch
 
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    run()
+    return int(torch.cuda.memory_allocated(device))
+
+
+def _peak_on_device(device: str) -> int:
+    import torch
+
     torch.cuda.synchronize(device)
-    return float(torch.cuda.max_memory_allocated(device) - before)
+    return int(torch.cuda.max_memory_allocated(device))

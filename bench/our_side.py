@@ -14,7 +14,7 @@ from bench.trl_side import CLIP_HIGH, CLIP_LOW, LR, MAX_GRAD_NORM
 
 MICRO_TOKENS = 8192  # the default of a plan
 Reward = Callable[[Sequence[int], int], float]  # of a row's tokens and the number of its group
-MAX_GAP = {"float32": 2e-3, "bfloat16": 0.2}  # likewise: the gates stay on
+MAX_GAP = {"float32": 2e-3, "bfloat16": 0.2}  # as a run has it: the gates stay on
 
 
 @dataclass
@@ -80,10 +80,12 @@ def practice_loss() -> Any:
 
 def trained_on(policy: Any, optimizer: Any, batch: Any, dtype: str, loss: Any = None) -> dict[str, float]:
     """One update."""
+    from evolvent.plans import Improve
     from evolvent.training.update import update
 
+    micro_tokens = Improve.__dataclass_fields__["micro_tokens"].default  # as a run has it
     return update(
-        policy, optimizer, batch, loss or practice_loss(), micro_tokens=MICRO_TOKENS, max_logprob_gap=MAX_GAP[dtype]
+        policy, optimizer, batch, loss or practice_loss(), micro_tokens=micro_tokens, max_logprob_gap=MAX_GAP[dtype]
     )
 
 

@@ -1,4 +1,4 @@
-"""A row of the table, and how it comes about: all sides in one process, in turn, A B A B, compared round by round."""
+"""A row of the table, and how it comes about: all sides in one process, in turn, A B A B, compared pair by pair."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from bench.memory import Watch
 
 MATMUL_SIZE = 1024
 
@@ -57,30 +59,34 @@ class Bound:
         return self.flops_per_s / self.flops_per_unit
 
 
-def alternate(ours: Side, theirs: Side, num_pairs: int) -> tuple[list[float], list[float]]:
-    """Units per second of both sides, in turn, after one uncounted run of each."""
-    rates = in_turn((ours, theirs), num_pairs + 1)
-    return rates[0][1:], rates[1][1:]
+@dataclass(frozen=True)
+class Turns:
+    """What came of runs in turn: for every side its units per second, and its peak of memory in the first round."""
+
+    rates: tuple[list[float], ...]
+    peaks: tuple[float | None, ...]
 
 
-def in_turn(
-    sides: Sequence[Side], num_rounds: int, *, wait: Callable[[], None] = lambda: None
-) -> tuple[list[float], ...]:
-    """Units per second of every side, one run each a round; `wait` returns when the device has finished."""
+def in_turn(sides: Sequence[Side], num_rounds: int, device: str = "cpu") -> Turns:
+    """One run of every side a round; memory is handed back before the first ones, so that their growth is seen."""
+    wait = waiting_for(device)
     rates: tuple[list[float], ...] = tuple([] for _ in sides)
+    peaks = []
     gc.collect()
     gc.freeze()  # what libraries have imported need not be looked through before every run
-    for _ in range(num_rounds):
+    for number in range(num_rounds):
         for rate, side in zip(rates, sides, strict=True):
             side.ready()
             gc.collect()
+            watch = Watch(device) if number == 0 else None
             wait()
             start = time.perf_counter()
             units = side.run()
             wait()
             rate.append(units / (time.perf_counter() - start))
+            peaks += [watch.grown()] if watch else []
     gc.unfreeze()
-    return rates
+    return Turns(rates, tuple(peaks))
 
 
 def compared(
@@ -132,12 +138,13 @@ def alone(
     return Row(name, "-", None, None, None, value, None, unit, same_work, target, None, why, settings)
 
 
-def matmul_rate(dtype: Any, device: str = "cpu", wait: Callable[[], None] = lambda: None) -> float:
+def matmul_rate(dtype: str, device: str = "cpu") -> float:
     """FLOP/s of a square matrix product in this dtype with this process's threads: what the machine gives at best."""
     import torch
 
+    wait = waiting_for(device)
     size = MATMUL_SIZE if device == "cpu" else 8 * MATMUL_SIZE
-    left, right = (torch.randn(size, size).to(device, dtype) for _ in range(2))
+    left, right = (torch.randn(size, size).to(device, getattr(torch, dtype)) for _ in range(2))
     best = 0.0
     for _ in range(8):
         wait()
@@ -146,6 +153,15 @@ def matmul_rate(dtype: Any, device: str = "cpu", wait: Callable[[], None] = lamb
         wait()
         best = max(best, 2 * size**3 / (time.perf_counter() - start))
     return best
+
+
+def waiting_for(device: str) -> Callable[[], None]:
+    """A function that returns when the device has done what it was told."""
+    if device == "cpu":
+        return lambda: None
+    import torch
+
+    return lambda: torch.cuda.synchronize(device)
 
 
 def say(words: str) -> None:

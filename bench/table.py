@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.__main__ import HOME, NAMES, cells, kept_rows
+from bench.__main__ import HOME, NAMES, cells, kept_rows, misses
 from bench.drawing import Panel, draw, slopes
 
 PAGE, PICTURE = HOME.parent / "docs" / "scale.md", HOME.parent / "docs" / "growth.svg"
@@ -40,8 +40,8 @@ CURVES = {
     ),
     "length": Curve(
         "Sampling, by length", "new tokens of a row", "tokens/s", -0.25,
-        "each new token reads keys and values of all before it: up to the bend the weights' products are the larger part "
-        "of a step, behind it that reading is, and grows with every token",
+        "each new token reads keys and values of all before it: up to the bend the products with the weights are the "
+        "larger part of a step, behind it that reading is, and grows with every token",
     ),
     "size": Curve(
         "Sampling, by size of model", "weights in millions", "tokens/s", -0.9,
@@ -99,9 +99,9 @@ def ratios(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table, and below it what there is to say about rows under their target."""
     lines = [f"Measured on {machine()}.", "", "| " + " | ".join(SHOWN) + " |", "|" + "---|" * len(SHOWN)]
     lines += ["| " + " | ".join(cells(dict(row))) + " |" for row in rows]
-    short = [row for row in rows if row["ratio"] is not None and row["ratio"] < row["target"]]
+    short = [row for row in rows if misses(row)]
     if short:
-        lines += ["", "Below their target:", ""]
+        lines += ["", "Short of their target:", ""]
         lines += [f"* {row['row']}, {_where(row)}: {row['why']}." for row in short]
     return "\n".join(lines)
 

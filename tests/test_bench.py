@@ -17,7 +17,7 @@ from bench.flops import Shape, sampling_flops, training_flops  # noqa: E402
 from bench.inputs import lengths, prescribed, prompts  # noqa: E402
 from bench.memory import peak_growth  # noqa: E402
 from bench.our_side import Agreement, agreement, batch_of, gradient  # noqa: E402
-from bench.rows import Bound, Side, alternate, beside, compared, in_turn  # noqa: E402
+from bench.rows import Bound, Side, beside, compared, in_turn  # noqa: E402
 
 KEYS = {"row", "peer", "ratio", "low", "high", "ours", "theirs", "unit", "same_work", "target", "limit", "why"}
 SHAPE = Shape(inside=100, head=10, layers=2, width=4)
@@ -32,19 +32,21 @@ def bench(*words):
 # ---------------------------------------------------------------- how sides are compared
 
 
-def test_sides_run_in_turn_and_the_first_pair_is_not_counted():
+def test_sides_run_in_turn_and_each_is_made_ready_before():
     order = []
-    ours, theirs = (Side(lambda name=name: order.append(name) or 1.0) for name in "AB")
-    rates = alternate(ours, theirs, 3)
-    assert order == ["A", "B"] * 4
-    assert [len(r) for r in rates] == [3, 3]
+    ours, theirs = (
+        Side(lambda name=name: order.append(name) or 1.0, lambda name=name: order.append(name.lower())) for name in "AB"
+    )
+    turns = in_turn((ours, theirs), 3)
+    assert order == ["a", "A", "b", "B"] * 3
+    assert [len(rate) for rate in turns.rates] == [3, 3] and len(turns.peaks) == 2
 
 
-def test_what_makes_a_side_ready_and_waits_is_outside_of_its_time():
-    order = []
-    side = Side(lambda: order.append("run") or 1.0, lambda: order.append("ready"))
-    in_turn((side,), 1, wait=lambda: order.append("wait"))
-    assert order == ["ready", "wait", "run", "wait"]
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells")
+def test_every_side_is_charged_with_its_own_memory():
+    small, large = (Side(lambda num=num: float(len(b"x" * (num * 2**20)))) for num in (16, 64))
+    turns = in_turn((large, small), 2)
+    assert turns.peaks[0] > 3 * turns.peaks[1] > 30 * 2**20
 
 
 def test_a_row_is_the_ratio_of_medians_and_the_spread_of_pairs():
@@ -116,8 +118,8 @@ def test_both_sides_draw_exactly_what_is_prescribed(sides):
     asked, row_lengths = prompts(3, 2, 6), lengths("real", 3 * sampling.GROUP, 12)
     made = sampling.sampled(policy, asked, row_lengths, seed=1)
     assert [len(completion.tokens) for _, completion in made] == row_lengths
-    run = sampling._generate(plain, asked, row_lengths, 12, "dynamic", policy.tokenizer, "cpu")
-    assert run() == sum(row_lengths)
+    generate = sampling._generate(plain, asked, row_lengths, "dynamic", policy.tokenizer, "cpu")
+    assert generate(12) == sum(row_lengths)
     assert sampling._same_logprobs(plain, made, 1e-4, "cpu")
 
 
@@ -228,6 +230,8 @@ def test_options_choose_cases_and_change_them():
     assert all("pairs" not in case for case in choose("store", {"pairs": "1"}, full=False))
     with pytest.raises(Wrong, match="pairs=0"):
         choose("step", {"pairs": "0"}, full=False)
+    with pytest.raises(Wrong, match="device 'tpu' cannot be used"):
+        choose("step", {"device": "tpu"}, full=False)
 
 
 def test_a_wrong_word_ends_with_2_and_a_peer_that_is_absent_with_its_cure():
