@@ -109,7 +109,7 @@ class Improve:
     checkpoint_every: int = 25
     keep_checkpoints: int = 3
     keep_episodes_every: int = 10
-    micro_tokens: int = 8192
+    micro_tokens: int = 4096
     num_threads: int = 2
     engine: str = "auto"
     device: str = "auto"

@@ -36,7 +36,7 @@ def test_unknown_recipe_field_and_family(refused, elsewhere):
 
 def test_a_group_of_one(refused, elsewhere):
     message = refused("run", "group_size=1")
-    assert "a group of one has no baseline" in message
+    assert "a group of 1 has no baseline" in message
     assert "cure:" in message
     assert list(elsewhere.iterdir()) == []
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from evolvent.models import fast
@@ -16,6 +17,7 @@ from evolvent.models.decoding import KVCache, chunk
 from evolvent.policies.decode import Draws, _Tape, choose, pad_right
 from evolvent.records import Prompt, Sampling
 
+GRAIN = 32  # on a CPU each number of rows has its own compiled product in bfloat16, so few numbers are used
 BLOCK_COST = 256  # what a further block of columns costs, in tokens
 
 
@@ -36,6 +38,8 @@ class FastEngine:
     def __init__(self, model: Any, pad_id: int) -> None:
         self.weights, self.pad_id = fast.FastWeights(model), pad_id
         self._device = next(model.parameters()).device
+        is_compiled = self._device.type == "cpu" and model.dtype == torch.bfloat16
+        self._grain = GRAIN if is_compiled else 1
         self._caches: list[KVCache] = []
         self._kept: dict[str, tuple[int, int, tuple[int, ...]]] = {}  # call id -> cache, row, tokens computed
 
@@ -159,12 +163,14 @@ class FastEngine:
                 live, token, position = _move_behind(cache, row_at, position, token, ended, live)
                 if not live:
                     break
-                if 2 * live <= seated:  # prompts that nobody reads any more are dropped
-                    cache.seat(live)
-                    seated = live
+            read = min(num, self._grain * -(-live // self._grain))  # rows that have ended may ride along
+            if 2 * read <= seated:  # prompts that nobody reads any more are dropped
+                cache.seat(read)
+                seated = read
             now = None if started.level is None else started.level + t
-            hidden = chunk(self.weights, cache, token[:, None], position[:live], now)
-            logits_RV = fast.logits(self.weights, hidden[:, 0])
+            token_R1 = F.pad(token, (0, read - live))[:, None]
+            hidden = chunk(self.weights, cache, token_R1, position[:read], now)
+            logits_RV = fast.logits(self.weights, hidden[:, 0])[:live]
             position[:live] += 1
         slots = torch.empty_like(row_at)
         slots[row_at] = torch.arange(num, device=device)
