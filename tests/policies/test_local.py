@@ -1,5 +1,7 @@
 """The contract of sampling on local weights, for both engines and two architectures."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -232,6 +234,26 @@ def test_bfloat16_samples_and_its_logprobs_are_near_those_of_the_trainer(engine)
         again, entropy = policy.logprobs(policy.lay_out(token_BT.numpy(), mask_BT.numpy()))
     np.testing.assert_allclose(again, [x for c in made for x in c.model_logprobs], atol=0.2)
     assert entropy.dtype == torch.float32
+
+
+@pytest.mark.parametrize("grain", [2, 4, 32])
+def test_ended_rows_that_ride_along_disturb_nobody(grain):
+    model, tokenizer = nano()
+    alone, riding = (LocalPolicy(model, tokenizer, engine="fast") for _ in range(2))
+    riding.engine._grain = grain
+    # groups of 4 share a prompt, so full tables, swaps and tables laid anew all occur; a later turn goes on from there
+    prompts = [ask(alone, i // 4, "12+34?" + "9" * (i // 4), room=2 + (7 * i) % 11) for i in range(24)]
+    prompts = [replace(p, stream=(i,)) for i, p in enumerate(prompts)]
+    for turn in range(2):
+        made = [p.sample_now(prompts, Sampling(12, seed=13)) for p in (alone, riding)]
+        for prompt, a, b in zip(prompts, *made, strict=True):
+            assert a.tokens == b.tokens, (turn, prompt.stream)
+            wanted = fresh_logits(alone, prompt, b).log_softmax(-1).gather(-1, torch.tensor(b.tokens)[:, None])[:, 0]
+            np.testing.assert_allclose(b.model_logprobs, wanted, atol=1e-4)
+        prompts = [
+            replace(p, tokens=(*p.tokens, *a.tokens, 65, 66), continues=a.call_id)
+            for p, a in zip(prompts, made[0], strict=True)
+        ]
 
 
 def test_the_trainer_reads_the_logprobs_that_the_sampler_wrote(policy):

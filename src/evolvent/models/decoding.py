@@ -4,7 +4,7 @@
 # H heads, K heads with keys, g heads per head with keys, D head size, Q = g * C queries of a row
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -83,7 +83,10 @@ class KVCache:
 
     def swap(self, i: Tensor, j: Tensor) -> None:
         """Exchange rows i[n] and j[n] for every n; the two index tensors share no row."""
-        seated = [] if self.table is None or self.prompt_R is None else [self.prompt_R, self.table.chair_R]
+        seated = []
+        if self.table is not None and self.prompt_R is not None:
+            self.table = replace(self.table, is_full=False)
+            seated = [self.prompt_R, self.table.chair_R]
         for store in (*self.keys, *self.values, *seated):
             held = store[i]
             store[i] = store[j]
@@ -210,7 +213,6 @@ class _Table:
         return x if self._has_all(R) else x.index_select(0, self.chair_R[:R])
 
     def _has_all(self, num_rows: int) -> bool:
-        # rows move only when some have ended
         return self.is_full and num_rows == len(self.chair_R)
 
 

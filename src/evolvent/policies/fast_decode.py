@@ -18,6 +18,7 @@ from evolvent.policies.decode import Draws, _Tape, choose, pad_right
 from evolvent.records import Prompt, Sampling
 
 GRAIN = 32  # on a CPU each number of rows has its own compiled product in bfloat16, so few numbers are used
+WORTH_THREADS = 4_000_000  # rows x width^2 below which waking a second thread costs more than it brings
 BLOCK_COST = 256  # what a further block of columns costs, in tokens
 
 
@@ -40,6 +41,7 @@ class FastEngine:
         self._device = next(model.parameters()).device
         is_compiled = self._device.type == "cpu" and model.dtype == torch.bfloat16
         self._grain = GRAIN if is_compiled else 1
+        self._products = model.config.hidden_size**2
         self._caches: list[KVCache] = []
         self._kept: dict[str, tuple[int, int, tuple[int, ...]]] = {}  # call id -> cache, row, tokens computed
 
@@ -62,7 +64,11 @@ class FastEngine:
             rows = [prompts[i].tokens or () for i in started.numbers]
             uniform_RT = torch.from_numpy(uniforms[started.numbers]).float().to(self._device)
             rooms = [prompts[i].room(how) for i in started.numbers]
-            draws, slots = self._draw(started, rows, rooms, uniform_RT, how, stop)
+            num_threads = torch.get_num_threads()
+            try:
+                draws, slots = self._draw(started, rows, rooms, uniform_RT, how, stop)
+            finally:
+                torch.set_num_threads(num_threads)
             started.cache.table = None  # later turns lay their own
             self._caches.append(started.cache)
             for place, i in enumerate(started.numbers):
@@ -168,6 +174,8 @@ class FastEngine:
                 cache.seat(read)
                 seated = read
             now = None if started.level is None else started.level + t
+            if read * self._products < WORTH_THREADS:
+                torch.set_num_threads(1)
             token_R1 = F.pad(token, (0, read - live))[:, None]
             hidden = chunk(self.weights, cache, token_R1, position[:read], now)
             logits_RV = fast.logits(self.weights, hidden[:, 0])[:live]
