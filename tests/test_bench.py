@@ -226,7 +226,8 @@ def test_options_that_fit_no_case_are_refused(options, told):
 def test_options_choose_cases_and_change_them():
     chosen = choose("sampling", {"size": "0.3M", "threads": "1", "lengths": "real", "pairs": "1"}, full=False)
     plain = [case for case in chosen if case["peer"] == "generate"]
-    assert [case["dtype"] for case in plain] == ["float32", "bfloat16"]
+    assert [case["dtype"] for case in plain] == ["float32+bfloat16"]
+    assert choose("sampling", {"dtype": "bfloat16", "size": "3M"}, full=False)[0]["dtype"] == "bfloat16"
     assert all(case["lengths"] == "real" and case["pairs"] == 1 and case["threads"] == 1 for case in chosen)
     assert all("pairs" not in case for case in choose("store", {"pairs": "1"}, full=False))
     with pytest.raises(Wrong, match="pairs=0"):
