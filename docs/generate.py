@@ -385,7 +385,8 @@ def numbers() -> str:
 
 def skill_table(runs: list[Mapping[str, Any]]) -> str:
     """How much of a gain other means would bring: forcing the call, the best of several, and imitation."""
-    compared = [run for run in runs if (run.get("skill") or {}).get("value") is not None]
+    told = [run for run in runs if (run.get("skill") or {}).get("value") is not None]
+    compared = [run for run in told if run["reward"] != "Shuffled"]
     if not compared:
         return ""
     rows = [
