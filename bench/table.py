@@ -80,14 +80,15 @@ def main() -> int:
 
 
 def kept(name: str) -> list[dict[str, Any]]:
-    """Rows of the whole grid where it has been measured, else of the short run; trials with options are left out."""
+    """Rows of the short run, then those that the whole grid has beside them; trials with options are left out."""
     module = importlib.import_module(f"bench.{name}")
-    for full in (True, False):
+    found: dict[str, dict[str, Any]] = {}
+    for full in (False, True):
         done = kept_rows(HOME / "results" / f"{name}{'-full' if full else ''}.jsonl")
-        keys = [json.dumps(case, sort_keys=True) for case in module.cases(full)]
-        if rows := [row for key in keys for row in done.get(key, [])]:
-            return rows
-    return []
+        for case in module.cases(full):
+            for row in done.get(json.dumps(case, sort_keys=True), []):
+                found.setdefault(json.dumps([row["row"], row["peer"], row["settings"]], sort_keys=True), row)
+    return list(found.values())
 
 
 def put(text: str, name: str, words: str) -> str:
