@@ -56,7 +56,7 @@ CURVES = {
     "context": Curve(
         "Memory, by context", "tokens of context", "MB", 1.3,
         "keys and values (sampling) and activations (training) grow with the tokens; scores of attention would grow "
-        "with their square, and would show as a slope towards 2. Training stays level where its rows no longer fit into "
+        "with their square, and would show as a slope towards 2. Training stays level where its rows no longer fit in "
         "one micro-batch of 4,096 tokens: more of them follow each other instead",
     ),
 }  # fmt: skip
