@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,6 @@ from evolvent.errors import BadInput
 from evolvent.evals.summary import summarize_run
 from evolvent.plans import Improve, check
 from evolvent.store import Run, write_report_page, write_text
-
-NUM_TEXTS = 2000  # training tasks that teach a learned vocabulary
 
 
 def main(command: Command) -> dict[str, Any]:
@@ -82,29 +79,11 @@ def finish(run: Run, screen: Screen) -> dict[str, Any]:
 
 def prepare(plan: Improve) -> dict[str, Any]:
     """The policies that a plan names, with threads set as the plan says."""
-    import torch
-
-    from evolvent import tasks
+    from evolvent.effects.arms import build_policies
     from evolvent.models.devices import keep_freed_memory
-    from evolvent.policies.build import build_policy
 
-    torch.set_num_threads(plan.num_threads)
     keep_freed_memory()
-    source = tasks.source(plan.source, plan.seed) if isinstance(plan.source, str) else plan.source
-    policies = {}
-    for number, name in enumerate(sorted(set(plan.seats.values()))):
-        model = plan.model[name] if isinstance(plan.model, Mapping) else plan.model
-        policies[name] = build_policy(
-            model,
-            name=name,
-            seed=plan.seed + number,  # two new policies do not begin as one
-            texts=training_texts(source),
-            dtype=plan.dtype,
-            device=plan.device,
-            adapter=plan.adapter,
-            engine=plan.engine,
-            gradient_checkpointing=plan.gradient_checkpointing,
-        )
+    policies = build_policies(plan)
     for name in plan.trained:
         if not hasattr(policies[name], "logprobs"):
             raise BadInput(
@@ -115,17 +94,6 @@ def prepare(plan: Improve) -> dict[str, Any]:
                 cure="`evolvent eval` measures an endpoint",
             )
     return policies
-
-
-def training_texts(source: Any) -> Iterable[str]:
-    """Words of the training split, and of nothing else."""
-    cells = [(f, level) for f in source.families for level in source.levels(f)]
-    for i, (family, level) in zip(range(NUM_TEXTS), itertools.cycle(cells), strict=False):
-        limit = source.num_tasks(family, level, "train")
-        task = source.task(family, level, i if limit is None else i % limit, "train")
-        yield task.question
-        if task.private is not None:
-            yield from (m.text for m in task.private.solution)
 
 
 def find_control(run: Run) -> Run | None:
