@@ -36,6 +36,7 @@ class Live:
     def __init__(self, plan: Improve, policies: Mapping[str, Policy], run: Run, watch: Watch) -> None:
         self.plan, self.policies, self.run, self.watch = plan, policies, run, watch
         self.judge = lift(plan.reward)
+        self.truth = self.judge if plan.truth is None else lift(plan.truth)
         self.source = tasks.source(plan.source, plan.seed) if isinstance(plan.source, str) else plan.source
         self.held_out = hold_out(plan.suite, self.source)
         self.questions = {task.question for cell in self.held_out.values() for task in cell}
@@ -65,6 +66,8 @@ class Live:
             self.curriculum.restore(memory["curriculum"])
             for name, state in memory.get("advantages", {}).items():
                 self.advantages[name].restore(state)
+            if hasattr(self.judge, "restore"):
+                self.judge.restore(memory["judge"])
             self.num_tokens = memory["num_tokens"]
         if not self.plan.num_cold and not kept:
             self.measure(0)
@@ -72,6 +75,9 @@ class Live:
 
     def begin(self, phase: Phase) -> None:
         """Bring the remembering parts of a phase to life."""
+        if phase == self.plan.practice:
+            for name, other in self.plan.copies.items():
+                self.policies[name].take_weights(self.policies[other])  # type: ignore[attr-defined]
         self.curriculum = phase.curriculum.begin(self.source)
         self.optimizers = {n: part(phase.optimizer, n).begin(p.named_parameters()) for n, p in self.trained().items()}
         self.references = {
@@ -82,9 +88,10 @@ class Live:
         self.num_tokens = 0
 
     def remembered(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Optimizers, and weights beside the policies' own: references, and critics with an optimizer each."""
+        """Optimizers, and weights beside the trained: references, copies, and critics with an optimizer each."""
         critics = {f"{n}.critic": a for n, a in self.advantages.items() if hasattr(a, "optimizer")}
-        return self.optimizers | {n: c.optimizer for n, c in critics.items()}, self.references | critics
+        copies = {f"{n}.copy": self.policies[n] for n in self.plan.copies}
+        return self.optimizers | {n: c.optimizer for n, c in critics.items()}, self.references | critics | copies
 
     def steps(self) -> Iterator[int]:
         """The steps that are left; a new phase begins with fresh parts."""
@@ -148,7 +155,7 @@ class Live:
     def score(self, step: int, episodes: list[Episode]) -> list[Episode]:
         """Judge every episode; the gates look at all of them before any is trained on."""
         with self.clock(step, "judge_s"):
-            scored = judge_episodes(self.judge, episodes)
+            scored = judge_episodes(self.judge if self.in_practice(step) > 0 else self.truth, episodes)
         gates.check_masks(scored)
         gates.check_versions(scored, self.policies)
         gates.check_round_trip(scored, self.policies)
@@ -191,7 +198,7 @@ class Live:
         numbers: Mapping[str, Mapping[str, float]],
     ) -> None:
         """Write the step down, and let the curriculum see the true scores."""
-        told = describe(scored, batches, numbers)
+        told = describe(scored, batches, numbers, self.true_scores(step, phase, scored))
         self.curriculum.observe(told.scores)
         self.num_tokens += told.num_written
         refill = phase.refill.describe(scored, self.plan.trained, phase.group_size) if phase.refill else {}
@@ -207,6 +214,13 @@ class Live:
         if step % self.plan.keep_episodes_every == 0 or self.is_over(step) or step == self.plan.num_cold:
             self.run.keep_episodes(step, scored, credit=told.credit)
         self.watch({"step": step, "num_steps": self.plan.num_cold + self.plan.num_steps, **line})
+
+    def true_scores(self, step: int, phase: Phase, scored: list[Episode]) -> list[Episode]:
+        """The episodes as a measurement would judge them, where they were played as in one; else as they are."""
+        if self.plan.truth is None or phase.workflow != self.plan.workflow:
+            return scored
+        with self.clock(step, "judge_s"):
+            return judge_episodes(self.truth, scored)
 
     def is_due(self, step: int) -> bool:
         """Whether this step ends with a measurement: at both ends of practice, and every `eval_every` steps of it."""
@@ -224,7 +238,7 @@ class Live:
             with self.clock(step, "measure_s"):
                 how = Sampling(plan.budgets.turn_tokens, view.temperature, seed=derive(plan.seed, "measure") >> 1)
                 stage = self.stage("measure", step, how=how, forces_call=view.given_call)
-                report, episodes = measure(held_out, stage, self.judge, step=step, view=view)
+                report, episodes = measure(held_out, stage, self.truth, step=step, view=view)
             self.run.keep_report(report)
             self.run.log(step, {f"{view.name}/{k}": e.value for k, e in report.metrics.items()})
             if not view.name.startswith("best"):
@@ -239,6 +253,7 @@ class Live:
         if due:
             advantages = {n: a.state() for n, a in self.advantages.items() if hasattr(a, "state")}
             memory = {"curriculum": self.curriculum.state(), "num_tokens": self.num_tokens, "advantages": advantages}
+            memory |= {"judge": self.judge.state()} if hasattr(self.judge, "state") else {}
             with self.clock(step, "checkpoint_s"):
                 self.run.keep_checkpoint(step, lambda f: save_state(f, self.trained(), *self.remembered(), memory))
             self.run.prune(self.plan.keep_checkpoints)

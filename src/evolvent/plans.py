@@ -78,7 +78,9 @@ class Improve:
     """A whole run. Fields without a phase in front belong to practice, which follows the cold start.
 
     `workflow` is how the agent plays, in practice and whenever it is measured; `practice_workflow` plays practice
-    where that is something else, such as reciting demonstrations.
+    where that is something else, such as reciting demonstrations. `reward` is trained on, from the end of the cold
+    start; `truth` is what is measured and steers the curriculum, where that is something else. Each policy in `copies`
+    is frozen, and takes the weights of the other that it names as practice begins.
     """
 
     recipe: str
@@ -97,9 +99,11 @@ class Improve:
     practice_workflow: Workflow | None = None
     world: WorldPlan = Toolbox((calc,))
     reward: Judge = by_task
+    truth: Judge | None = None
     suite: Suite = Suite()
     seats: Mapping[str, str] = field(default_factory=lambda: {"agent": "agent"})
     frozen: tuple[str, ...] = ()
+    copies: Mapping[str, str] = field(default_factory=dict)
     max_tokens: int | None = None
     updates_per_batch: int = 1
     refill: Refill | None = None
@@ -129,6 +133,11 @@ class Improve:
     def num_cold(self) -> int:
         """How many steps the cold start has."""
         return self.cold_start.num_steps if self.cold_start else 0
+
+    @property
+    def measured_by(self) -> Judge:
+        """What held-out tasks are judged by."""
+        return self.reward if self.truth is None else self.truth
 
     @property
     def practice(self) -> Phase:
@@ -239,6 +248,14 @@ def _check_slots(plan: Improve) -> None:
     odd = sorted(set(plan.frozen) - set(known))
     if odd:
         raise BadInput("no such policy", where="frozen", got=odd[0], wanted=known, cure=nearest(odd[0], known))
+    for name, other in plan.copies.items():
+        if name not in plan.frozen or other not in plan.trained:
+            raise BadInput(
+                "a copy is a frozen policy, of one that learns",
+                where="copies",
+                got=f"{name}: {other}",
+                wanted=f"one of {', '.join(plan.frozen) or 'no frozen policies'}: one of {', '.join(plan.trained)}",
+            )
     for before, phase in (("cold_start.", plan.cold_start), ("", plan.practice)):
         for slot in ("advantage", "loss", "optimizer"):
             given = getattr(phase, slot, None)

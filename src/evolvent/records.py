@@ -318,9 +318,14 @@ class Episode:
         return any(trace.calls for trace in self.traces)
 
 
+def role_of(seat: str) -> str:
+    """What a seat is there for: "solver/3" is the third copy of the role "solver"."""
+    return seat.partition("/")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Traces compared with each other; `key` is (task, seat, turn slot) or (tree, node), never a position in a list."""
+    """Traces compared with each other; `key` is (task, seat) or (task, role, sample), never a position in a list."""
 
     key: tuple[str | int, ...]
     traces: tuple[Trace, ...]

@@ -190,7 +190,7 @@ def _of_run(run: Run, checkpoint: Path | None, chosen: Path | None) -> Subject:
         plan.source,
         plan.workflow,
         plan.world,
-        plan.reward,
+        plan.measured_by,
         plan.budgets,
         plan.temperature,
         plan.seed,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evolvent.credit.advantage import Advantage
-from evolvent.records import Episode, Group, Trace
+from evolvent.records import Episode, Group, Trace, role_of
 
 Credit = float | np.ndarray
 """What a trace deserves: one number, or one for each of its tokens (those of others are not looked at)."""
@@ -60,13 +60,24 @@ class Batch:
 
 
 def form_groups(episodes: Iterable[Episode], policy: str) -> list[Group]:
-    """Traces of one policy that may be compared, by (task, seat); faulty ones are left out."""
+    """Traces of one policy that may be compared, by `group_key`; faulty ones are left out."""
     found: dict[tuple[str | int, ...], list[Trace]] = {}
     for episode in episodes:
         for trace in episode.traces:
             if trace.policy == policy and trace.outcome.carries_reward and trace.score is not None:
-                found.setdefault((trace.task_id, trace.seat), []).append(trace)
+                found.setdefault(group_key(trace), []).append(trace)
     return [Group(key, tuple(traces)) for key, traces in found.items()]
+
+
+def group_key(trace: Trace) -> tuple[str | int, ...]:
+    """Whom a trace is compared with: the same seat in other attempts at the task, (task, seat).
+
+    Copies of a role ("solver/1", "solver/2") attempt what their own episode has made, so they are compared with each
+    other and nobody else: (task, role, sample).
+    """
+    if "/" in trace.seat:
+        return trace.task_id, role_of(trace.seat), trace.sample
+    return trace.task_id, trace.seat
 
 
 def assign(episodes: Sequence[Episode], policy: str, advantage: Advantage, *, keeps_all: bool = False) -> Batch:
@@ -76,7 +87,7 @@ def assign(episodes: Sequence[Episode], policy: str, advantage: Advantage, *, ke
     `training.update.reaches_all_rows`); traces that cannot be trained on never do. Both are counted.
     """
     traces = [t for e in episodes for t in e.traces if t.policy == policy]
-    attempts: Counter[tuple[str | int, ...]] = Counter((t.task_id, t.seat) for t in traces)
+    attempts: Counter[tuple[str | int, ...]] = Counter(group_key(t) for t in traces)
     rows: list[Row] = []
     credits: dict[tuple[str, str], float] = {}
     dead = 0

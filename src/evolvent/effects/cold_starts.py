@@ -19,7 +19,6 @@ from evolvent.credit.advantage import imitate_all
 from evolvent.effects.session import current
 from evolvent.effects.versions import code_digest
 from evolvent.plans import Improve, part
-from evolvent.rewards import by_task
 from evolvent.store import Run, origin
 from evolvent.store.atomic import disk_errors_at, sweep, write_folder
 
@@ -64,12 +63,13 @@ def cold_part(plan: Improve) -> Improve:
     """The plan with everything of practice left out that cannot touch the cold start."""
     cold = plan.cold_start
     assert cold is not None
-    # whoever imitates does not look at scores, so arms that differ in their reward may share
+    # whoever imitates does not look at scores, so arms that differ in their reward alone may share
     is_blind = all(part(cold.advantage, name) is imitate_all for name in plan.trained)
     return replace(
         plan,
         recipe="cold-start",
-        reward=by_task if is_blind else plan.reward,
+        reward=getattr(plan.measured_by, "truth", plan.measured_by) if is_blind else plan.reward,
+        truth=None if is_blind else plan.truth,
         num_steps=0,
         tasks_per_step=cold.tasks_per_step,
         group_size=cold.group_size,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evolvent.credit.batch import Batch
-from evolvent.records import Episode
+from evolvent.records import Episode, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +23,20 @@ class Described:
 
 
 def describe(
-    episodes: Sequence[Episode], batches: Mapping[str, Batch], updates: Mapping[str, Mapping[str, float]]
+    episodes: Sequence[Episode],
+    batches: Mapping[str, Batch],
+    updates: Mapping[str, Mapping[str, float]],
+    true: Sequence[Episode] | None = None,
 ) -> Described:
-    """Count a step; with several policies, the numbers of an update are prefixed by the policy's name."""
+    """Count a step; with several policies, the numbers of an update are prefixed by the policy's name.
+
+    `true` are the same episodes with the scores that count as truth, where they are not those trained on.
+    """
     judged = [e for e in episodes if e.outcome.carries_reward]
     traces = [t for e in judged for t in e.traces if t.score is not None]
     values = [t.score.value for t in traces if t.score is not None]
     scores: dict[tuple[str, int], list[float]] = {}
-    for episode in judged:
+    for episode in (e for e in (episodes if true is None else true) if e.outcome.carries_reward):
         scores.setdefault((episode.task.family, episode.task.level), []).extend(
             t.score.value for t in episode.traces if t.score is not None
         )
@@ -39,7 +45,8 @@ def describe(
         "num_episodes": len(episodes),
         "faults": len(episodes) - len(judged),
         "reward_mean": _mean(values),
-        "accuracy": _mean([float(v >= 1.0) for v in values]),
+        **_components(traces),
+        "accuracy": _mean([float(v >= 1.0) for found in scores.values() for v in found]),
         "tool_use": _mean([float(e.used_tool) for e in judged]),
         "bad_call_share": _bad_calls(judged),
         "length_mean": _mean(written),
@@ -61,6 +68,16 @@ def describe(
         for t in e.traces
     }
     return Described(numbers, scores, credit, sum(written))
+
+
+def _components(traces: Sequence[Trace]) -> dict[str, float]:
+    """Means of what rewards were mixed from, each over the traces that have it; a lone part says nothing new."""
+    found: dict[str, list[float]] = {}
+    for trace in traces:
+        parts = trace.score.components if trace.score is not None else {}
+        for name, value in parts.items() if len(parts) > 1 else ():
+            found.setdefault(name, []).append(value)
+    return {f"reward/{name}": _mean(found[name]) for name in sorted(found)}
 
 
 def _bad_calls(episodes: Sequence[Episode]) -> float:

@@ -161,6 +161,19 @@ class LocalPolicy:
         twin.version = self.version
         return twin
 
+    def take_weights(self, other: LocalPolicy) -> None:
+        """Become a copy of another policy of the same shape."""
+        try:
+            self.model.load_state_dict(other.model.state_dict())
+        except RuntimeError as error:
+            raise BadInput(
+                f"policy {self.name!r} cannot take the weights of {other.name!r}",
+                where="copies",
+                got=str(error).splitlines()[0],
+                cure="give both the same model",
+            ) from error
+        self.forget()
+
     def load_weights(self, folder: Path) -> None:
         """Put the weights of a saved folder into this model, bit for bit."""
         from evolvent.models import checkpoints

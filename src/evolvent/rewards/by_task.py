@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evolvent.errors import BadInput, VerifierError
-from evolvent.records import Episode, Fault, Outcome, Score
-from evolvent.rewards.judge import Check, Judge
+from evolvent.records import Episode, Fault, Outcome, Score, Trace, role_of
+from evolvent.rewards.judge import Check, Judge, Judgement
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,12 @@ class Checked:
 
 
 def lift(thing: Check | Judge) -> Judge:
-    """A judge from what may stand in a reward slot: a judge as it is, a check of (task, answer) lifted."""
+    """A judge from what may stand in a reward slot: a judge as it is, a check of (task, answer) lifted.
+
+    A judge that remembers comes to life, with no memory yet.
+    """
+    if hasattr(thing, "begin"):
+        return thing.begin()  # type: ignore[no-any-return]
     needed = [
         p
         for p in inspect.signature(thing).parameters.values()
@@ -67,7 +72,7 @@ def lift(thing: Check | Judge) -> Judge:
 
 
 def judge_episodes(judge: Judge, episodes: Sequence[Episode]) -> list[Episode]:
-    """Every trace with its score; where the judge broke, outcome "verifier failed" with the Fault, and no score.
+    """Every trace with the score of its role; where the judge broke, outcome "verifier failed" and no score.
 
     A judge that compares episodes sees those of one task together; a break there takes that task's episodes with it.
     Episodes that carry no reward are left as they are.
@@ -93,7 +98,7 @@ def _parts(judge: Judge, episodes: Sequence[Episode]) -> list[list[int]]:
 def _judge_part(judge: Judge, part: Sequence[Episode]) -> list[Episode]:
     try:
         scores = judge(part)
-        odd = [score.value for score in scores if not math.isfinite(score.value)]
+        odd = [score.value for given in scores for score in _named(given) if not math.isfinite(score.value)]
         if odd:
             raise VerifierError("a judge gave a score that is not a finite number", got=odd[0])  # noqa: TRY301
     except BadInput:
@@ -103,9 +108,17 @@ def _judge_part(judge: Judge, part: Sequence[Episode]) -> list[Episode]:
     if len(scores) != len(part):
         raise BadInput("a judge must give one score per episode", got=len(scores), wanted=len(part))
     return [
-        replace(episode, traces=tuple(replace(trace, score=score) for trace in episode.traces))
-        for episode, score in zip(part, scores, strict=True)
+        replace(episode, traces=tuple(replace(trace, score=_score_of(trace, given)) for trace in episode.traces))
+        for episode, given in zip(part, scores, strict=True)
     ]
+
+
+def _named(given: Judgement) -> list[Score]:
+    return list(given.values()) if isinstance(given, Mapping) else [given]
+
+
+def _score_of(trace: Trace, given: Judgement) -> Score | None:
+    return given.get(role_of(trace.seat)) if isinstance(given, Mapping) else given
 
 
 def _failed(episode: Episode, error: Exception) -> Episode:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from evolvent.records import Episode, Score, Task
@@ -11,9 +11,17 @@ Check = Callable[[Task, str], Score]
 """A check of one answer; `by_task` lifts the one that each task names to a judge."""
 
 
-class Judge(Protocol):
-    """Scores for the episodes of one task, in order; raises VerifierError where the judge itself broke."""
+Judgement = Score | Mapping[str, Score]
+"""What an episode earned: one score for everybody in it, or one a role; a role that is not named learns nothing."""
 
-    def __call__(self, episodes: Sequence[Episode]) -> list[Score]:
-        """One score per episode."""
+
+class Judge(Protocol):
+    """Judgements of the episodes of one task, in order; raises VerifierError where the judge itself broke.
+
+    One that remembers (an archive of what was proposed) is described frozen, and `begin()` gives the judge at work,
+    with `state()` and `restore()`.
+    """
+
+    def __call__(self, episodes: Sequence[Episode]) -> Sequence[Judgement]:
+        """One judgement per episode."""
         ...

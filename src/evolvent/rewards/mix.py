@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from evolvent.errors import BadInput
 from evolvent.records import Episode, Score
 from evolvent.rewards.by_task import lift
-from evolvent.rewards.judge import Check, Judge
+from evolvent.rewards.judge import Check, Judge, Judgement
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Mix:
         names = [name for name, _, _ in self.parts]
         if not names or len(set(names)) < len(names):
             raise BadInput("the parts of a mix need one name each", got=names)
+        if any(hasattr(judge, "begin") for judge in [*(judge for _, _, judge in self.parts), *self.gates]):
+            raise BadInput("a part of a mix cannot remember", got=names, cure="mix inside the judge that remembers")
         if not all(math.isfinite(weight) for _, weight, _ in self.parts):
             raise BadInput("a weight of a mix is not a finite number", got=self.parts)
 
@@ -34,8 +36,8 @@ class Mix:
 
     def __call__(self, episodes: Sequence[Episode]) -> list[Score]:
         """One score per episode."""
-        parts = [lift(judge)(episodes) for _, _, judge in self.parts]
-        gates = [lift(judge)(episodes) for judge in self.gates]
+        parts = [_alike(lift(judge)(episodes)) for _, _, judge in self.parts]
+        gates = [_alike(lift(judge)(episodes)) for judge in self.gates]
         return [self._mixed([p[i] for p in parts], [g[i] for g in gates]) for i in range(len(episodes))]
 
     def _mixed(self, parts: Sequence[Score], gates: Sequence[Score]) -> Score:
@@ -55,3 +57,11 @@ class Mix:
             for span in score.spans
         )
         return Score(value, components, "; ".join(shut + said), spans)
+
+
+def _alike(given: Sequence[Judgement]) -> list[Score]:
+    """Judgements that are the same for every role."""
+    found = [score for score in given if isinstance(score, Score)]
+    if len(found) < len(given):
+        raise BadInput("a mix takes judges that score an episode as a whole", got="one score a role")
+    return found

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from evolvent.records import Episode, Score
 from evolvent.rewards.by_task import by_task
-from evolvent.rewards.judge import Judge
+from evolvent.rewards.judge import Judge, Judgement
 
 Scored = TypeVar("Scored", float, Score)
 
@@ -25,7 +25,7 @@ class Shuffled:
         """Each score depends on its own episode alone, where it does for the truth."""
         return bool(getattr(self.truth, "judges_alone", False))
 
-    def __call__(self, episodes: Sequence[Episode]) -> list[Score]:
+    def __call__(self, episodes: Sequence[Episode]) -> Sequence[Judgement]:
         """The true scores: evaluation and curriculum keep them."""
         return self.truth(episodes)
 

@@ -136,12 +136,12 @@ class _Table:
     async def _episode(self, number: int, attempt: Attempt) -> Episode:
         task, stage = attempt.task, self.stage
         seats = _Seats()
-        answer, outcome, fault = "", Outcome.OK, None
+        answer, outcome, fault = Answer(""), Outcome.OK, None
         try:
             async with stage.world.open(task, derive(stage.how.seed, task.task_id, attempt.sample)) as world:
                 seats = _Seats({seat: self._seat(number, attempt, seat, world) for seat in stage.seats})
-                answer = (await stage.workflow(task, seats, world)).text
-                if not answer:
+                answer = await stage.workflow(task, seats, world)
+                if not answer.text:
                     outcome = Outcome.AGENT_FAILED
         except BudgetSpent:
             outcome = Outcome.AGENT_FAILED
@@ -160,7 +160,8 @@ class _Table:
                 Trace(task.task_id, attempt.sample, seat, policy, (), outcome, fault=fault)
                 for seat, policy in stage.seats.items()
             )
-        return Episode(f"{task.task_id}/{attempt.sample}", task, attempt.sample, traces, answer)
+        episode_id = f"{task.task_id}/{attempt.sample}"
+        return Episode(episode_id, task, attempt.sample, traces, answer.text, answer.info)
 
     def _seat(self, number: int, attempt: Attempt, seat: str, world: World) -> Seat:
         stage = self.stage

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from evolvent.envs.world import World
 from evolvent.errors import BadInput
@@ -16,9 +17,10 @@ Team = Mapping[str, Seat]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an episode hands to its judge."""
+    """What an episode hands to its judge: words, and what else its workflow found out, as JSON values."""
 
     text: str
+    info: Mapping[str, Any] = field(default_factory=dict)
 
 
 async def single(task: Task, team: Team, world: World) -> Answer:
