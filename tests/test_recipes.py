@@ -1,17 +1,19 @@
 """The exam that every recipe sits."""
 
 import dataclasses
-import importlib
 import json
 import pkgutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 import evolvent.recipes
-from evolvent import Run, Suite, build_policy, improve
+import exam
+from evolvent import Suite
 from evolvent.cli import main
 from evolvent.codec import from_json, to_json
 from evolvent.credit.batch import assign
@@ -20,73 +22,31 @@ from evolvent.evals.contrast import Contrast, holds, verdict
 from evolvent.plans import Card, Improve, check, part
 from evolvent.records import Fault, Outcome
 from evolvent.rewards import judge_episodes, lift
+from evolvent.seeds import stream
+from exam import carry_out, content, recipe, small
 
 NAMES = sorted(m.name for m in pkgutil.iter_modules(evolvent.recipes.__path__))
+KILLED = ("circle", "spiral", "vhg")  # one agent, a team, two policies that learn
 STAGES = "policies tasks envs rollouts rewards credit training evals synthesis curriculum models"
 
 
 BOARD = read_board(Path(__file__).resolve().parents[1] / "docs" / "effects.json")
 
 
-class StoppedHereError(Exception):
-    """Stands for a kill: nothing of the run is tidied up."""
-
-
-def recipe(name):
-    return importlib.import_module(f"evolvent.recipes.{name}")
-
-
-def small(name):
-    """The recipe's plan with two steps of each phase on few tasks."""
-    plan = recipe(name).build()
-    cold = plan.cold_start and replace(plan.cold_start, num_steps=2, tasks_per_step=4)
-    return replace(
-        plan,
-        cold_start=cold,
-        num_steps=2,
-        tasks_per_step=4,
-        group_size=min(plan.group_size, 2),
-        checkpoint_every=1,
-        keep_checkpoints=9,
-        num_threads=1,
-        sinks=(),
-        suite=replace(plan.suite, num_tasks=8, num_tasks_above=4, num_tasks_during=4, num_levels=2),
-    )
-
-
-def carry_out(plan, folder, stop_at=None):
-    """A run from its beginning, or from where its folder stands; `stop_at` kills it in the middle of that step."""
-
-    def watch(event):
-        if event["step"] == stop_at:
-            raise StoppedHereError
-
-    torch.set_num_threads(1)
-    policies = {name: build_policy(plan.model, name=name, seed=plan.seed) for name in set(plan.seats.values())}
-    is_begun = (folder / "run.json").exists()
-    run = Run.reopen(folder) if is_begun else Run.create(to_json(plan), plan.recipe, plan.seed, folder)
-    try:
-        improve(plan, policies, run, watch)
-    except StoppedHereError:
-        assert stop_at is not None
-    return run
-
-
-def content(run):
-    """Everything that a run promises to write in the same bytes."""
-    names = ["metrics.jsonl", *(p.relative_to(run.path) for p in sorted(run.path.glob("reports/*.json")))]
-    weights = sorted(run.path.glob("checkpoints/*/*/*.safetensors"))
-    return {str(n): (run.path / n).read_bytes() for n in [*names, *(w.relative_to(run.path) for w in weights)]}
+@pytest.fixture(scope="module")
+def num_writes():
+    """How often each finished run changed a file."""
+    return {}
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, num_writes):
     """A finished small run of each recipe, made once."""
     made = {}
 
     def get(name):
         if name not in made:
-            made[name] = carry_out(small(name), tmp_path_factory.mktemp("exam") / name)
+            made[name], num_writes[name] = carry_out(small(name), tmp_path_factory.mktemp("exam") / name)
         return made[name]
 
     return get
@@ -185,18 +145,33 @@ def test_a_fault_in_one_rollout_changes_nobody_elses_score(name, finished):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_same_seed_gives_the_same_bytes(name, finished, tmp_path):
-    assert content(carry_out(small(name), tmp_path / name)) == content(finished(name))
+def test_an_update_is_made(name, finished):
+    plan = small(name)
+    lines = [line for line in finished(name).metrics() if line.get("phase") == "practice"]
+    keys = ["num_rows"] if len(plan.trained) == 1 else [f"{policy}/num_rows" for policy in plan.trained]
+    for key in keys:
+        assert any(line[key] > 0 for line in lines), "the exam trains nothing: no differences in what was earned"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_another_seed_gives_another_run(name, finished, tmp_path):
-    other = carry_out(replace(small(name), seed=1, num_steps=0), tmp_path / name)
+    other, _ = carry_out(replace(small(name), seed=1, num_steps=0), tmp_path / name)
     assert other.metrics()[0] != finished(name).metrics()[0]
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("step", [1, 2, 4])
-def test_stopped_and_resumed_equals_not_stopped(name, step, finished, tmp_path):
-    carry_out(small(name), tmp_path / name, stop_at=step)
-    assert content(carry_out(small(name), tmp_path / name)) == content(finished(name))
+def test_stopped_in_a_write_and_resumed_gives_the_same_bytes_as_not_stopped(name, finished, num_writes, tmp_path):
+    whole = content(finished(name))
+    place = stream(0, "stopped", name).randrange(1, num_writes[name] + 1)
+    carry_out(small(name), tmp_path / name, stop_at=place)
+    assert content(carry_out(small(name), tmp_path / name)[0]) == whole, f"stopped at write {place}"
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in KILLED else pytest.mark.slow) for n in NAMES])
+def test_killed_and_resumed_gives_the_same_bytes_as_not_killed(name, finished, num_writes, tmp_path):
+    whole = content(finished(name))
+    place = stream(0, "killed", name).randrange(1, num_writes[name] + 1)
+    command = [sys.executable, str(Path(exam.__file__)), name, str(tmp_path / name), str(place)]
+    killed = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert content(carry_out(small(name), tmp_path / name)[0]) == whole, f"killed at write {place}"
