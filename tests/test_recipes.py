@@ -6,6 +6,7 @@ import pkgutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,6 +152,14 @@ def test_an_update_is_made(name, finished):
     keys = ["num_rows"] if len(plan.trained) == 1 else [f"{policy}/num_rows" for policy in plan.trained]
     for key in keys:
         assert any(line[key] > 0 for line in lines), "the exam trains nothing: no differences in what was earned"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_hugging_face_checkpoint_takes_the_place_of_the_small_model(name, tiny_qwen3, tmp_path):
+    plan = small(name)
+    model = dict.fromkeys(plan.model, str(tiny_qwen3)) if isinstance(plan.model, Mapping) else str(tiny_qwen3)
+    run, _ = carry_out(replace(plan, model=model), tmp_path / name)
+    assert run.last_checkpoint()[0] == plan.num_cold + plan.num_steps
 
 
 @pytest.mark.parametrize("name", NAMES)
