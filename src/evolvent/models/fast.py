@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 __all__ = [
     "FastWeights",
     "attend_causal",
+    "embed",
     "flat_hidden",
+    "flat_hidden_of",
     "hidden",
+    "likeliest",
     "logits",
     "score",
     "score_logits",
@@ -46,9 +49,18 @@ def hidden(weights: FastWeights, tokens_BT: Tensor) -> Tensor:
 
 def flat_hidden(weights: FastWeights, token_N: Tensor, position_N: Tensor, blocks: Sequence[Block]) -> Tensor:
     """Last hidden states (N, W) with gradient, of flat tokens that attend within their blocks (see `layout`)."""
-    rotation = weights.rotation(position_N)
+    return flat_hidden_of(weights, embed(weights, token_N), position_N, blocks)
+
+
+def embed(weights: FastWeights, token_N: Tensor) -> Tensor:
+    """The vectors (N, W) that tokens are read as."""
     # the padding token's vector learns nothing from being read, as in torch.nn.Embedding
-    x_NW = F.embedding(token_N, weights.embedding, weights.model.model.embed_tokens.padding_idx)
+    return F.embedding(token_N, weights.embedding, weights.model.model.embed_tokens.padding_idx)
+
+
+def flat_hidden_of(weights: FastWeights, x_NW: Tensor, position_N: Tensor, blocks: Sequence[Block]) -> Tensor:
+    """The same of vectors that stand in the place of tokens."""
+    rotation = weights.rotation(position_N)
     saves_memory = weights.model.model.gradient_checkpointing and torch.is_grad_enabled()
     for layer in weights.layers():
         if saves_memory:
@@ -83,6 +95,12 @@ def score(
     pieces = zip(torch.split(hidden_MW, at_once), torch.split(target_M, at_once), strict=True)
     made = [checkpoint(part, hidden, target, use_reentrant=False) for hidden, target in pieces]
     return torch.cat([m[0] for m in made]), torch.cat([m[1] for m in made])
+
+
+def likeliest(weights: FastWeights, hidden_MW: Tensor) -> Tensor:
+    """The token with the highest score at each of M hidden states; where the vocabulary is large, a part at a time."""
+    at_once = max(1, MAX_SCORES // weights.model.lm_head.weight.shape[0])
+    return torch.cat([logits(weights, hidden).argmax(-1) for hidden in torch.split(hidden_MW, at_once)])
 
 
 def score_logits(logits_MV: Tensor, target_M: Tensor, entropy_grad: bool = False) -> tuple[Tensor, Tensor]:

@@ -40,7 +40,8 @@ class Block:
 class Layout:
     """Flat tokens with their positions and blocks; prediction m is read at `read_M[m]` and is of `target_M[m]`.
 
-    Predictions stand in the order of the rows. `num_tokens` counts what the rows hold, `num_computed` what is left
+    Predictions stand in the order of the rows; the token that m is of stands at `own_M[m]`, or nowhere (-1) where
+    nothing behind it is predicted. `num_tokens` counts what the rows hold, `num_computed` what is left
     when shared starts are counted once; the other positions are padding.
     """
 
@@ -49,6 +50,7 @@ class Layout:
     blocks: tuple[Block, ...]
     read_M: Tensor
     target_M: Tensor
+    own_M: Tensor
     num_tokens: int
     num_computed: int
 
@@ -100,6 +102,7 @@ def lay_flat(token_BT: np.ndarray, mask_BT: np.ndarray, pad_id: int, device: obj
         blocks=tuple(_block(g, s, spot_BT, device) for g, s in zip(groups, starts, strict=True)),
         read_M=_tensor(spot_BT[rank_B[row_M], place_M - 1], device),
         target_M=_tensor(token_BT[row_M, place_M], device),
+        own_M=_tensor(np.where(place_M < end_B[rank_B[row_M]], spot_BT[rank_B[row_M], place_M], -1), device),
         num_tokens=int(end_B.sum()),
         num_computed=sum(s.end - s.begin for s in segments),
     )
@@ -117,6 +120,7 @@ def lay_padded(token_BT: np.ndarray, mask_BT: np.ndarray, pad_id: int, device: o
         blocks=(Block(0, num, length),),
         read_M=_tensor(row_M * length + place_M - 1, device),
         target_M=_tensor(token_BT[row_M, place_M], device),
+        own_M=_tensor(np.where(place_M < end_B[row_M], row_M * length + place_M, -1), device),
         num_tokens=int(end_B.sum()),
         num_computed=int(end_B.sum()),
     )

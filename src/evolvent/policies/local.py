@@ -126,19 +126,56 @@ class LocalPolicy:
         lay = lay_flat if self.shares_starts else lay_padded
         return lay(token_BT, mask_BT, self.pad_id, self.model.device)
 
-    def logprobs(self, layout: Layout, *, entropy_grad: bool = False) -> tuple[Tensor, Tensor]:
+    def logprobs(self, layout: Layout, *, entropy_grad: bool = False, mixed: float = 0.0) -> tuple[Tensor, Tensor]:
         """Log-probability (temperature 1) and entropy of the M predicted tokens, rows in order.
 
-        The first has a gradient, the second where `entropy_grad` asks for it.
+        The first has a gradient, the second where `entropy_grad` asks for it. With `mixed` above 0 predicted tokens are
+        read as a mixture of themselves and what the policy would have said, which takes a second forward pass.
         """
+        x_NW = self._mix(layout, mixed) if mixed else None
         if isinstance(self.engine, FastEngine):
             weights = self.engine.weights
-            hidden_NW = fast.flat_hidden(weights, layout.token_N, layout.position_N, layout.blocks)
-            return fast.score(weights, hidden_NW.index_select(0, layout.read_M), layout.target_M, entropy_grad)
+            hidden_MW = self._hidden(layout, x_NW)
+            return fast.score(weights, hidden_MW, layout.target_M, entropy_grad)
+        return fast.score_logits(self._logits(layout, x_NW), layout.target_M, entropy_grad)
+
+    def guesses(self, layout: Layout) -> Tensor:
+        """The likeliest token of each of the M predictions, without a gradient."""
+        with torch.no_grad():
+            if isinstance(self.engine, FastEngine):
+                return fast.likeliest(self.engine.weights, self._hidden(layout))
+            return self._logits(layout).argmax(-1)
+
+    def _mix(self, layout: Layout, share: float) -> Tensor:
+        """What each flat token is read as (N, W): (1 - share) E(token) + share E(guess) where it was predicted."""
+        guess_N = layout.token_N.clone()
+        is_read_M = layout.own_M >= 0
+        guess_N[layout.own_M[is_read_M]] = self.guesses(layout)[is_read_M]
+        return torch.lerp(self._embed(layout.token_N), self._embed(guess_N), share)
+
+    def _embed(self, token_N: Tensor) -> Tensor:
+        if isinstance(self.engine, FastEngine):
+            return fast.embed(self.engine.weights, token_N)
+        embedded: Tensor = self.model.get_input_embeddings()(token_N)
+        return embedded
+
+    def _hidden(self, layout: Layout, x_NW: Tensor | None = None) -> Tensor:
+        """Hidden states (M, W) where predictions are read, of the layout's tokens or of what stands in their place."""
+        assert isinstance(self.engine, FastEngine)
+        weights = self.engine.weights
+        x_NW = fast.embed(weights, layout.token_N) if x_NW is None else x_NW
+        return fast.flat_hidden_of(weights, x_NW, layout.position_N, layout.blocks).index_select(0, layout.read_M)
+
+    def _logits(self, layout: Layout, x_NW: Tensor | None = None) -> Tensor:
+        """The same as scores (M, V), by the model's own forward pass."""
+        rows = layout.blocks[0].rows
+        if x_NW is None:
+            given = {"input_ids": layout.token_N.view(rows, -1)}
+        else:
+            given = {"inputs_embeds": x_NW.view(rows, -1, x_NW.shape[-1])}
         with _recomputing(self.model):
-            token_BT = layout.token_N.view(layout.blocks[0].rows, -1)
-            logits_BTV = self.model(input_ids=token_BT, use_cache=False).logits
-        return fast.score_logits(logits_BTV.flatten(0, 1).index_select(0, layout.read_M), layout.target_M, entropy_grad)
+            logits_BTV: Tensor = self.model(**given, use_cache=False).logits
+        return logits_BTV.flatten(0, 1).index_select(0, layout.read_M)
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """The weights that an optimizer may change."""
