@@ -167,6 +167,18 @@ def test_copies_of_a_role_are_compared_within_their_own_episode():
     assert keys[4] == keys[5] == ("t", "solver", 1)
 
 
+def test_a_score_of_a_seat_comes_before_that_of_its_role():
+    task = Task("t", "f", 1, (said("user", "?"),), None, Reference("evolvent.rewards:exact"), Origin("hand"))
+    seats = ("setter", "solver/1", "solver/2")
+    episode = Episode("t/0", task, 0, tuple(Trace("t", 0, seat, "p", ()) for seat in seats))
+
+    def by_seat(episodes):
+        return [{"solver": Score(0.0), "solver/2": Score(1.0)} for _ in episodes]
+
+    [judged] = judge_episodes(lift(by_seat), [episode])
+    assert [t.score and t.score.value for t in judged.traces] == [None, 0.0, 1.0]
+
+
 def test_credit_of_copies_sums_to_zero_in_each_episode(whole):
     episodes = whole[0].episodes(3, name="")
     scored = [

@@ -72,7 +72,7 @@ def lift(thing: Check | Judge) -> Judge:
 
 
 def judge_episodes(judge: Judge, episodes: Sequence[Episode]) -> list[Episode]:
-    """Every trace with the score of its role; where the judge broke, outcome "verifier failed" and no score.
+    """Every trace with the score of its seat or role; where the judge broke, outcome "verifier failed" and no score.
 
     A judge that compares episodes sees those of one task together; a break there takes that task's episodes with it.
     Episodes that carry no reward are left as they are.
@@ -118,7 +118,9 @@ def _named(given: Judgement) -> list[Score]:
 
 
 def _score_of(trace: Trace, given: Judgement) -> Score | None:
-    return given.get(role_of(trace.seat)) if isinstance(given, Mapping) else given
+    if isinstance(given, Mapping):
+        return given.get(trace.seat, given.get(role_of(trace.seat)))
+    return given
 
 
 def _failed(episode: Episode, error: Exception) -> Episode:

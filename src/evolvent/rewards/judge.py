@@ -12,7 +12,8 @@ Check = Callable[[Task, str], Score]
 
 
 Judgement = Score | Mapping[str, Score]
-"""What an episode earned: one score for everybody in it, or one a role; a role that is not named learns nothing."""
+"""What an episode earned: one score for everybody in it, or one a role, or one a seat where copies of a role differ
+("solver/2"); who is not named learns nothing."""
 
 
 class Judge(Protocol):
