@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from evolvent.curriculum.refill import Refill
 from evolvent.effects.cold_starts import cold_part, cold_start, digest
 from evolvent.effects.session import Session, default_cache, session
 from evolvent.models.spec import ModelSpec
@@ -44,6 +45,8 @@ def key(plan):
         {"group_size": 99},
         {"recipe": "another"},
         {"max_tokens": 5},
+        {"updates_per_batch": 4},
+        {"refill": Refill(max_draws=2)},
         {"eval_every": 3},
     ],
 )

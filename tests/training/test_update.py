@@ -173,6 +173,9 @@ class Watched:
     def num_cut(self, tokens):
         return RL.num_cut(tokens)
 
+    def drift(self, tokens):
+        return RL.drift(tokens)
+
 
 @pytest.mark.parametrize("engine", ["fast", "generic"])
 def test_the_ratio_is_one_until_the_first_step_and_then_the_clip_holds(make_policy, sample_rows, batch_of, engine):
@@ -184,6 +187,8 @@ def test_the_ratio_is_one_until_the_first_step_and_then_the_clip_holds(make_poli
     assert torch.equal(seen[0], torch.ones_like(seen[0]))
     assert len(seen) == 2 and (seen[1] - 1).abs().max() > 0.3
     assert told["clip_share"] > 0
+    drift = torch.cat(seen) - 1
+    assert told["ratio_spread"] == pytest.approx(drift.square().mean().sqrt().item(), rel=1e-4)
     assert told["max_logprob_gap"] < 1e-4, "the sampler is compared with the weights that sampled"
 
 

@@ -79,6 +79,8 @@ def cold_part(plan: Improve) -> Improve:
         optimizer=cold.optimizer,
         practice_workflow=None,
         max_tokens=None,
+        updates_per_batch=1,
+        refill=None,
         eval_every=1,
     )
 

@@ -60,7 +60,11 @@ class Tokens:
 
 
 class Loss(Protocol):
-    """What an update makes small; it may also say `num_cut(tokens)`, how many tokens one of its bounds held."""
+    """What an update makes small.
+
+    It may also say `num_cut(tokens)`, how many tokens one of its bounds held, `drift(tokens)`, the sum of their
+    (ratio - 1)^2, and `mixed`, the share of the policy's own guess in what it reads (see `LocalPolicy.logprobs`).
+    """
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -239,6 +243,12 @@ class PolicyLoss:
         with torch.no_grad():
             ratio_N = self.ratio(tokens.logprob_N, tokens.old_N, tokens.row_N, tokens.num_rows)
             return self.clip_share(ratio_N, tokens.credit_N) * len(ratio_N)
+
+    def drift(self, tokens: Tokens) -> float:
+        """The sum over tokens of (r - 1)^2, by the loss's own ratio."""
+        with torch.no_grad():
+            ratio_N = self.ratio(tokens.logprob_N, tokens.old_N, tokens.row_N, tokens.num_rows)
+            return float((ratio_N - 1).square().sum())
 
 
 @dataclass(frozen=True, slots=True)

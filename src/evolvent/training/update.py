@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -120,7 +121,9 @@ class _Reader:
         self.policy, self.loss, self.reference = policy, loss, reference
         needs = getattr(loss, "needs", ())
         self.is_paired, self.tells_good = "pair_P2" in needs, "good_N" in needs
-        self.how = {"entropy_grad": True} if "entropy_N" in needs else {}
+        self.mixed = float(getattr(loss, "mixed", 0.0))
+        self.how: dict[str, Any] = {"entropy_grad": True} if "entropy_N" in needs else {}
+        self.how |= {"mixed": self.mixed} if self.mixed else {}
         self.device = policy.parameters()[0].device
 
     def pack(self, rows: Sequence[Row], micro_tokens: int) -> list[tuple[Row, ...]]:
@@ -149,9 +152,9 @@ class _Reader:
             tokens, entropy_N = self.read(micro, pack, olds[i] if olds else None, good)
             value = self.loss(tokens, totals)
             value.backward()  # type: ignore[no-untyped-call]
-            if not olds:
+            if not olds and not self.mixed:  # a sampler never read mixtures
                 sums.compare(micro, tokens.old_N)
-            sums.add(micro, entropy_N, _num_cut(self.loss, tokens))
+            sums.add(micro, entropy_N, _sum_told(self.loss, "num_cut", tokens), _sum_told(self.loss, "drift", tokens))
             whole += float(value.detach())
         return whole
 
@@ -172,7 +175,7 @@ class _Reader:
             len(rows),
             reference_N,
             sampler_N=torch.where(micro.known_N, micro.sampler_N, old_N),
-            entropy_N=entropy_N if self.how else None,
+            entropy_N=entropy_N if "entropy_grad" in self.how else None,
             good_N=self._good(micro, rows, good),
             pair_P2=torch.tensor(pairs_of(rows), device=self.device).view(-1, 2) if self.is_paired else None,
         )
@@ -183,20 +186,20 @@ class _Reader:
         return good_S[micro.row_N] if self.tells_good else None
 
 
-def _num_cut(loss: Loss, tokens: Tokens) -> float:
-    """How many tokens the clip cut off; 0 as long as no update lies between sampling and this one."""
-    num_cut = getattr(loss, "num_cut", None)
-    return float(num_cut(tokens)) if num_cut is not None else 0.0
+def _sum_told(loss: Loss, name: str, tokens: Tokens) -> float:
+    """What a loss says of its ratios, summed over tokens; 0 as long as no update lies between sampling and this one."""
+    tell = getattr(loss, name, None)
+    return float(tell(tokens)) if tell is not None else 0.0
 
 
 class _Sums:
     """What is added up over micro-batches."""
 
     def __init__(self) -> None:
-        self.loss = self.norm = self.entropy = self.kl = self.gap = self.cut = 0.0
+        self.loss = self.norm = self.entropy = self.kl = self.gap = self.cut = self.drift = 0.0
         self.num_tokens = self.num_known = self.num_positions = self.num_computed = self.num_read = 0
 
-    def add(self, micro: Micro, entropy_N: Tensor, num_cut: float) -> None:
+    def add(self, micro: Micro, entropy_N: Tensor, num_cut: float, drift: float) -> None:
         """What an update read, once for each of its micro-batches."""
         self.num_positions += micro.layout.num_positions
         self.num_computed += micro.layout.num_computed
@@ -204,6 +207,7 @@ class _Sums:
         self.num_tokens += len(entropy_N)
         self.entropy += float(entropy_N.sum())
         self.cut += num_cut
+        self.drift += drift
 
     def compare(self, micro: Micro, old_N: Tensor) -> None:
         """How far the trainer is from the sampler on the weights that both had."""
@@ -221,6 +225,7 @@ class _Sums:
             "kl_sampler_trainer": self.kl / max(self.num_known, 1),
             "max_logprob_gap": self.gap,
             "clip_share": self.cut / self.num_tokens,
+            "ratio_spread": math.sqrt(self.drift / self.num_tokens),  # about 1, over tokens
             "padding_share": 1 - self.num_computed / max(self.num_positions, 1),
             "shared_share": 1 - self.num_computed / max(self.num_read, 1),
         }
