@@ -22,6 +22,7 @@ NUM_POINTS = 8
 MIN_POINTS = 5
 LOW, HIGH = 0.3, 2.5
 TOLERANCE = 1e-8
+CONSTANT = "the answer is a constant"
 FUNCTIONS = {
     **{name: name for name in ("sin", "cos", "tan", "sec", "csc", "cot", "asin", "acos", "atan", "exp", "sqrt")},
     **{name: name for name in ("sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "log")},
@@ -47,7 +48,7 @@ def agree_in_numbers(integrand: str, given: str) -> dict[str, Any]:
     except BadInput as error:
         return found | {"why": f"cannot read the answer: {error.what}"}
     if not primitive.free_symbols:
-        return found | {"is_readable": True, "why": "the answer is a constant"}
+        return found | {"is_readable": True, "why": CONSTANT}
     num, num_off = _compare(primitive.diff(_x()), f)
     if num < MIN_POINTS:
         why = f"undecided: only {num} of {NUM_POINTS} points are regular"
@@ -68,6 +69,25 @@ def prove(integrand: str, given: str) -> dict[str, Any]:
     if difference.equals(0) is True:
         return {"is_proven": True, "why": "the derivative is the integrand"}
     return {"is_proven": False, "why": "undecided: numbers agree, and no proof was found"}
+
+
+def tell_form(integrand: str, other: str) -> dict[str, str]:
+    """Runs in a worker: keys that are the same for expressions which differ by order and a constant factor alone.
+
+    `form` names the functions and operations that the integrand is made of.
+    """
+    import sympy
+
+    expression = read(integrand)
+    made_of = sorted({type(part).__name__ for part in sympy.preorder_traversal(expression) if part.args})
+    return {"key": _key(expression), "other": _key(read(other)), "form": " ".join(made_of)}
+
+
+def _key(expression: Any) -> str:
+    import sympy
+
+    primitive = sympy.expand(expression).as_content_primitive()[1]
+    return str(-primitive if primitive.could_extract_minus_sign() else primitive)
 
 
 def read(text: str) -> Any:

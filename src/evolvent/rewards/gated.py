@@ -1,0 +1,113 @@
+"""What a setter earns for a problem that a gate let through and solvers failed at, and what solvers earn."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evolvent.errors import BadInput
+from evolvent.records import Episode, Score, Task, role_of
+
+
+@dataclass(frozen=True, slots=True)
+class Gated:
+    """R_Q = 1[accepted] 1[new] (1 - Acc) (1 - w s): arXiv:2605.06660, with novelty and coverage beside it.
+
+    Acc is the share of attempts by the seats of `against` that are right: an anchor that does not learn tells
+    difficulty apart from the solver's progress. A problem whose key somebody else proposed before earns nothing; s is
+    the share of problems of its form among the last `memory` accepted ones, w is `coverage`. (refused, 0) earns 0,
+    (accepted, 0) 1, (accepted, 3/8) 5/8, (accepted, 1) 0, each for the first problem ever. A solver earns what the
+    check of the task that it attempted says. `faults` are the reasons for refusal that are counted by name.
+    """
+
+    against: tuple[str, ...]
+    coverage: float
+    faults: tuple[str, ...]
+    setter: str = "setter"
+    solver: str = "solver"
+    memory: int = 256
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.coverage <= 1:
+            raise BadInput("not a share", where="coverage", got=self.coverage, wanted="0 to 1")
+
+    def __call__(self, episodes: Sequence[Episode]) -> list[dict[str, Score]]:
+        """Judged as if nothing had been proposed before."""
+        return self.begin()(episodes)
+
+    def begin(self) -> LiveGated:
+        """The judge at work, its archive empty."""
+        return LiveGated(self)
+
+
+class LiveGated:
+    """Remembers who proposed what first, and which forms came lately; judging an episode again changes nothing."""
+
+    def __init__(self, plan: Gated) -> None:
+        self.plan = plan
+        self.first: dict[str, str] = {}  # key -> the setter's call that proposed it first
+        self.share: dict[str, float] = {}  # that call -> s of its form at that time
+        self.forms: deque[str] = deque(maxlen=plan.memory)
+
+    def __call__(self, episodes: Sequence[Episode]) -> list[dict[str, Score]]:
+        """One score for the setter and one for each solver of an episode."""
+        return [self.judge(episode) for episode in episodes]
+
+    def judge(self, episode: Episode) -> dict[str, Score]:
+        """The scores of one episode, by role and seat."""
+        info = episode.info
+        if "refused" not in info:
+            raise BadInput(
+                "nothing was proposed in this episode", where=episode.episode_id, wanted="a self-play workflow"
+            )
+        rights = {seat: solved(info["posed"], text) for seat, text in info["attempts"].items()}
+        scores: dict[str, Score] = {self.plan.setter: self._of_setter(info, rights)}
+        posed = "seed" if info["refused"] else "proposal"
+        for seat, right in rights.items():
+            if role_of(seat) == self.plan.solver:
+                scores[seat] = Score(right, {"solved": right, f"solved_{posed}": right}, f"attempts the {posed}")
+        return scores
+
+    def _of_setter(self, info: Mapping[str, Any], rights: Mapping[str, float]) -> Score:
+        is_accepted = not info["refused"]
+        parts = {"valid": float(not info["fault"]), "accepted": float(is_accepted)}
+        parts |= {f"fault_{name.replace(' ', '_')}": float(info["fault"] == name) for name in self.plan.faults}
+        if "agrees" in info:
+            parts["agrees"] = float(info["agrees"])
+        if not is_accepted:
+            return Score(0.0, parts, f"refused: {info['refused']}")
+        judged = [right for seat, right in rights.items() if role_of(seat) in self.plan.against]
+        if not judged:
+            raise BadInput("nobody attempted what was accepted", got=sorted(rights), wanted=self.plan.against)
+        accuracy, is_new = sum(judged) / len(judged), self._is_new(info["key"], info["call"], info["form"])
+        share = self.share[info["call"]] if is_new else 0.0
+        parts |= {"acc": accuracy, "unsolved": float(accuracy == 0), "new": float(is_new), "common": share}
+        parts["clean"] = float(not info["fault"])
+        value = is_new * (1 - accuracy) * (1 - self.plan.coverage * share)
+        return Score(
+            value, parts, f"solved by {accuracy:.0%}{'' if is_new else ', proposed before'}: {info['problem']}"
+        )
+
+    def _is_new(self, key: str, call: str, form: str) -> bool:
+        if key not in self.first:
+            self.first[key] = call
+            counts = Counter(self.forms)
+            self.share[call] = counts[form] / len(self.forms) if self.forms else 0.0
+            self.forms.append(form)
+        return self.first[key] == call
+
+    def state(self) -> dict[str, Any]:
+        """Everything that is remembered, as JSON values."""
+        return {"first": self.first, "share": self.share, "forms": list(self.forms)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self.first, self.share = dict(state["first"]), dict(state["share"])
+        self.forms = deque(state["forms"], maxlen=self.plan.memory)
+
+
+def solved(task: Task | None, answer: str) -> float:
+    """Whether an answer passes the check of the task that was attempted."""
+    return 0.0 if task is None else float(task.judge.load()(task, answer).value >= 1.0)
