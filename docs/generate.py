@@ -199,7 +199,7 @@ def effects_page() -> str:
     """docs/effects.html."""
     from evolvent.effects.page import board_page
 
-    return board_page(measured())
+    return board_page(measured(), {name: module.CARD.title for name, module in recipes().items()})
 
 
 def board_table(board: Mapping[str, Mapping[str, Any]]) -> str:

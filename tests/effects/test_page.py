@@ -26,13 +26,13 @@ def test_a_plot_is_whole_and_holds_zero_every_seed_and_the_interval(made):
 
 
 def test_the_page_names_every_method_and_no_other_place():
-    page = board_page({"toy": entry(1.0, 1.0, 1.0), "other": entry(-1.0, -1.0, -1.0, claim="a < b & c")})
+    page = board_page({"toy": entry(1.0, 1.0, 1.0), "other": entry(-1.0, -1.0, -1.0, claim="a < b & c")}, {})
     assert page.count("<svg") == 2
     assert "shown" in page and "not shown" in page
     assert "a &lt; b &amp; c" in page
     assert "http" not in page and "<script" not in page
-    assert page == board_page({"other": entry(-1.0, -1.0, -1.0, claim="a < b & c"), "toy": entry(1.0, 1.0, 1.0)})
+    assert page == board_page({"other": entry(-1.0, -1.0, -1.0, claim="a < b & c"), "toy": entry(1.0, 1.0, 1.0)}, {})
 
 
 def test_an_empty_board_says_so():
-    assert "Nothing has been measured yet" in board_page({})
+    assert "Nothing has been measured yet" in board_page({}, {})

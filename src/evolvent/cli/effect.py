@@ -148,6 +148,11 @@ def effect_of(name: str) -> Callable[[int], Sequence[Any]] | None:
     return getattr(importlib.import_module(f"evolvent.recipes.{name}"), "effect", None)
 
 
+def _titles() -> dict[str, str]:
+    """What the recipes call themselves."""
+    return {name: importlib.import_module(f"evolvent.recipes.{name}").CARD.title for name in recipe_names()}
+
+
 def _path(asked: Asked, name: str, seed: int) -> Path:
     module = name.partition(":")[0] if ":" in name else f"evolvent.recipes.{name}"
     build = importlib.import_module(module).build
@@ -181,7 +186,7 @@ def _finish(
             path = asked.out / "effects.json"
             entries = {**kept.read_board(path), effect.name: effect.as_entry()}
             kept.write_board(path, entries)
-            write_text(asked.out / "effects.html", board_page(kept.read_board(path)))
+            write_text(asked.out / "effects.html", board_page(kept.read_board(path), _titles()))
             screen.console.print(f"board    {path}, {asked.out / 'effects.html'}", markup=False)
         yield name, effect
 

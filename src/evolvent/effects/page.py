@@ -13,14 +13,14 @@ TEMPLATE = Path(__file__).with_name("board.html.j2")
 WIDTH, HEIGHT = 620.0, 56.0
 
 
-def board_page(entries: Mapping[str, Mapping[str, Any]]) -> str:
-    """Every entry of a board as a card: its claims, each with its difference, interval and seeds."""
+def board_page(entries: Mapping[str, Mapping[str, Any]], titles: Mapping[str, str]) -> str:
+    """Every entry of a board as a card under its title: its claims, each with difference, interval and seeds."""
     import jinja2
     from markupsafe import Markup
 
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(entries=entries, draw=lambda one: Markup(draw_contrast(one))) + "\n"
+    return template.render(entries=entries, titles=titles, draw=lambda one: Markup(draw_contrast(one))) + "\n"
 
 
 def draw_contrast(one: Mapping[str, Any]) -> str:
