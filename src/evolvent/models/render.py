@@ -87,6 +87,10 @@ class Renderer:
         """The tokens a policy would have to write to say `message`, its end mark included."""
         return self._render("reply", [message], tools)
 
+    def plain(self, text: str) -> tuple[int, ...]:
+        """Bare words, part of a message that goes on; no mark is ever read in them."""
+        return tuple(self._encode(text))
+
     def _render(self, what: str, messages: Sequence[Message], tools: Sequence[Tool]) -> tuple[int, ...]:
         texts: list[str] = []
         entries = [self._entry(m, texts) for m in messages]
