@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import string
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from random import Random
 
 from evolvent.credit.advantage import Standardized
 from evolvent.credit.batch import Credit
@@ -16,7 +14,7 @@ from evolvent.models import ModelSpec
 from evolvent.plans import Card, Improve
 from evolvent.policies.build import build_policy
 from evolvent.recipes import circle
-from evolvent.records import Group, Message, said
+from evolvent.records import Group
 from evolvent.rewards.process import (
     StepPair,
     Tree,
@@ -30,6 +28,7 @@ from evolvent.rewards.process import (
     whole_pairs,
 )
 from evolvent.seeds import derive, stream
+from evolvent.tasks.planted import NUM_STEPS, SLIPS, Chain, Part, Try, attempt, draw_chain, go_on, steps_of
 from evolvent.training.optim import AdamW, Muon
 from evolvent.training.ranking import Asked, Ranking, RewardModel
 
@@ -44,15 +43,15 @@ CARD = Card(
 Whole = Callable[[Sequence[float]], float]
 
 NUM_TASKS = 512  # held out, a seed
-NUM_STEPS = 4  # of each chain
-SLIPS = (-1, 1)
-CLEAN, NOISE = 0.4, 0.2  # the shares of attempts without a mistake, and of outcomes that are told wrongly
 DELTA = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class TreeCredit:
-    """Scores of a group's attempts to credit for their turns: V(node) - V(parent), standardised, then to go."""
+    """Scores of a group's attempts to credit for their turns: V(node) - V(parent), standardised, then to go.
+
+    The tree is grown here and not by a judge (`FromTree`), so that a fault in one attempt changes no score of another.
+    """
 
     ddof: int
     eps: float
@@ -75,50 +74,6 @@ class TreeCredit:
 def build() -> Improve:
     """The main job on lines that each need the one before; a turn is a step, and a group's own tree scores it."""
     return replace(circle.build(), recipe="openprm", source="steps", advantage=TreeCredit(ddof=1, eps=1e-4))
-
-
-# ---------------------------------------------------------------- chains with one planted mistake
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """Named numbers, each 3 more than the one before, of which the last digit is kept."""
-
-    start: int
-    names: str
-
-    @property
-    def prompt(self) -> tuple[Message, ...]:
-        """Such as 7qmzk."""
-        return (said("user", f"{self.start}{self.names}"),)
-
-    def steps(self, wrong_at: int, slip: int) -> tuple[str, ...]:
-        """q=0; m=3; and so on; the result of one step is off by `slip`, and the later ones follow from that."""
-        return tuple(
-            f"{name}={(self.start + 3 * (place + 1) + (slip if place >= wrong_at else 0)) % 10};"
-            for place, name in enumerate(self.names)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Try:
-    """An attempt at a chain: its steps, where its first mistake is (NUM_STEPS: nowhere), and what its scorer said."""
-
-    steps: tuple[str, ...]
-    wrong_at: int
-    reward: float
-
-
-def draw_chain(rng: Random) -> Chain:
-    """A chain from a random digit, its numbers named by different letters."""
-    return Chain(rng.randrange(10), "".join(rng.sample(string.ascii_lowercase, NUM_STEPS)))
-
-
-def attempt(chain: Chain, rng: Random, clean: float = CLEAN) -> Try:
-    """Without a mistake, or with one anywhere; the outcome is told wrongly now and then."""
-    wrong_at = NUM_STEPS if rng.random() < clean else rng.randrange(NUM_STEPS)
-    is_right = (wrong_at == NUM_STEPS) != (rng.random() < NOISE)
-    return Try(chain.steps(wrong_at, rng.choice(SLIPS)), wrong_at, float(is_right))
 
 
 # ---------------------------------------------------------------- the effect
@@ -245,30 +200,8 @@ def searched_right(model: RewardModel, seed: int) -> tuple[float, ...]:
         return [go_on(one, rngs[number]) for one in beam for _ in range(NUM_TRIES // len(beam))]
 
     def score(grown: Sequence[tuple[int, Part]]) -> list[float]:
-        asked = [(chains[number].prompt, _steps(chains[number], part)) for number, part in grown]
+        asked = [(chains[number].prompt, steps_of(chains[number], part)) for number, part in grown]
         return [least(steps) for steps in model.steps(asked)]
 
     ends = beam_search([Part() for _ in chains], expand, score, width=WIDTH, num_steps=NUM_STEPS)
     return tuple(float(part.wrong_at == NUM_STEPS) for part in ends)
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """An attempt that has come some steps far."""
-
-    length: int = 0
-    wrong_at: int = NUM_STEPS
-    slip: int = 0
-
-
-def go_on(part: Part, rng: Random) -> Part:
-    """One step more; mistakes are as frequent at each place as in whole attempts."""
-    if part.wrong_at < NUM_STEPS:
-        return replace(part, length=part.length + 1)
-    here = (1 - CLEAN) / NUM_STEPS
-    errs = rng.random() < here / (CLEAN + here * (NUM_STEPS - part.length))
-    return Part(part.length + 1, part.length, rng.choice(SLIPS)) if errs else Part(part.length + 1)
-
-
-def _steps(chain: Chain, part: Part) -> tuple[str, ...]:
-    return chain.steps(part.wrong_at, part.slip)[: part.length]

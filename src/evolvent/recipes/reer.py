@@ -12,12 +12,13 @@ from evolvent.credit.advantage import imitate_all
 from evolvent.curriculum import Uniform
 from evolvent.effects import Observation, Spent, arm, compare_tasks
 from evolvent.envs import Toolbox
+from evolvent.envs.world import World
 from evolvent.evals.measure import Suite
 from evolvent.models import ModelSpec
-from evolvent.plans import Card, Improve
-from evolvent.records import Message, said
+from evolvent.plans import Card, Improve, Phase
+from evolvent.records import Message, Task, said
 from evolvent.rollouts.seat import Budgets
-from evolvent.rollouts.workflows import Demonstrate, single
+from evolvent.rollouts.workflows import Answer, Demonstrate, Team, single
 from evolvent.seeds import stream
 from evolvent.synthesis.plan_search import (
     Concludes,
@@ -93,19 +94,29 @@ def ask(question: str, plan: Plan) -> tuple[Message, ...]:
     return (said("user", stories.ask(question, plan)),)
 
 
+async def tell(task: Task, team: Team, world: World) -> Answer:
+    """Recite a story without its plan: what a base model has read before it learns to follow plans."""
+    assert task.private is not None
+    team["agent"].recite(task.private.solution[-1], said("user", task.question.partition(" Plan:")[0]))
+    return Answer(task.private.solution[-1].text)
+
+
 def build() -> Improve:
-    """Supervised training on 20,000 stories with searched plans, as many triples as the paper's."""
+    """Stories alone, then supervised training on 20,000 with searched plans, as many triples as the paper's."""
+    loss = Likelihood(token_mean)
+    optimizer = Muon(lr=0.02, rest=AdamW(lr=3e-3, schedule=Schedule(warmup_steps=10)))
     return Improve(
         recipe="reer",
         source=Stories(planner=Searched(), first=1000),
-        model=ModelSpec(depth=2, vocab_size=512),
+        model=ModelSpec(depth=2),
+        cold_start=Phase(100, 32, 1, tell, Uniform(1), imitate_all, loss, optimizer),
         curriculum=Uniform(1),
         workflow=single,
         practice_workflow=Demonstrate(),
         world=Toolbox(()),
         advantage=imitate_all,
-        loss=Likelihood(token_mean),
-        optimizer=Muon(lr=0.02, rest=AdamW(lr=3e-3, schedule=Schedule(warmup_steps=10))),
+        loss=loss,
+        optimizer=optimizer,
         num_steps=625,
         tasks_per_step=32,
         group_size=1,
@@ -158,9 +169,17 @@ def _draw(pair: Pair, rng: Random) -> Plan:
 
 
 def _plan(source: Stories, suite: Suite) -> Improve:
-    """The recipe's training, shorter, on other triples; no room for what training never shows."""
-    budgets = Budgets(turn_tokens=96, context_tokens=192, episode_tokens=96)
-    return replace(build(), source=source, suite=suite, num_steps=NUM_STEPS, budgets=budgets, eval_every=NUM_STEPS)
+    """The recipe's training on other triples, from new weights and with a word a token, which is shorter."""
+    return replace(
+        build(),
+        source=source,
+        suite=suite,
+        model=ModelSpec(depth=2, vocab_size=512),
+        cold_start=None,
+        num_steps=NUM_STEPS,
+        eval_every=NUM_STEPS,
+        budgets=Budgets(turn_tokens=96, context_tokens=192, episode_tokens=96),
+    )
 
 
 def _matches(told: Sequence[Story], plans: Sequence[Plan]) -> tuple[float, ...]:
