@@ -174,11 +174,11 @@ def _plan(source: Stories, suite: Suite) -> Improve:
         build(),
         source=source,
         suite=suite,
-        model=ModelSpec(depth=2, vocab_size=512),
+        model=ModelSpec(depth=2, vocab_size=1024),
         cold_start=None,
         num_steps=NUM_STEPS,
         eval_every=NUM_STEPS,
-        budgets=Budgets(turn_tokens=96, context_tokens=192, episode_tokens=96),
+        budgets=Budgets(turn_tokens=48, context_tokens=96, episode_tokens=48),
     )
 
 

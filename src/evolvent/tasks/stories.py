@@ -19,32 +19,32 @@ NAMES = ("Ann", "Bo", "Cai", "Dov", "Eve", "Finn", "Gus", "Hal", "Ida", "Jun", "
 
 SLOTS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "place": {
-        "sea": ("walked along the wet sand", "watched the waves roll in"),
-        "forest": ("went in among tall trees", "lay down under green leaves"),
-        "city": ("crossed the noisy market square", "looked up at grey towers"),
-        "hill": ("climbed a steep stony path", "stood high in the wind"),
-        "cave": ("felt along a damp rock wall", "lit a lamp below the ground"),
+        "sea": ("walked over wet sand", "watched the waves"),
+        "forest": ("went among trees", "lay under leaves"),
+        "city": ("crossed the market", "saw grey towers"),
+        "hill": ("climbed a path", "stood in wind"),
+        "cave": ("felt damp rock", "lit a lamp"),
     },
     "friend": {
-        "bird": ("something with feathers came down", "a pair of wings flew near"),
-        "dog": ("a wagging tail came running", "somebody barked and jumped up"),
-        "child": ("a small girl took a hand", "a boy asked to come too"),
-        "ghost": ("a pale shape drifted close", "a cold whisper said hello"),
-        "robot": ("wheels of steel rolled up", "a metal voice beeped twice"),
+        "bird": ("feathers came down", "wings flew near"),
+        "dog": ("a tail wagged", "somebody barked"),
+        "child": ("a girl waved", "a boy asked"),
+        "ghost": ("a shape drifted", "a whisper said hello"),
+        "robot": ("wheels rolled up", "metal beeped"),
     },
     "trouble": {
-        "storm": ("then thunder broke over them", "then black clouds burst"),
-        "thief": ("then a purse was gone", "then quick fingers stole the bread"),
-        "fire": ("then smoke rose on all sides", "then sparks caught the dry grass"),
-        "hunger": ("then there was nothing left to eat", "then their bellies were empty"),
-        "night": ("then the light went out", "then it grew too dark to see"),
+        "storm": ("thunder broke", "clouds burst"),
+        "thief": ("a purse was gone", "fingers stole bread"),
+        "fire": ("smoke rose", "sparks caught grass"),
+        "hunger": ("nothing was left to eat", "bellies were empty"),
+        "night": ("light went out", "it grew dark"),
     },
     "twist": {
-        "dream": ("and so they woke up in bed", "and so it was only sleep"),
-        "king": ("and so one of them wore a crown", "and so trumpets called a ruler home"),
-        "gold": ("and so coins shone in a box", "and so they were rich at last"),
-        "wedding": ("and so two rings were given", "and so the bells rang for a bride"),
-        "letter": ("and so an envelope explained it all", "and so they read the ink with tears"),
+        "dream": ("they woke up", "it was sleep"),
+        "king": ("one wore a crown", "trumpets called"),
+        "gold": ("coins shone", "they were rich"),
+        "wedding": ("rings were given", "bells rang"),
+        "letter": ("an envelope came", "they read ink"),
     },
     "order": {"forward": ("", ""), "backward": ("", "")},
 }
@@ -190,9 +190,9 @@ def write(seed: int, split: str, index: int) -> Story:
     place, friend, trouble, twist = (
         rng.choice(SLOTS[slot][choice[slot]]) for slot in ("place", "friend", "trouble", "twist")
     )
-    told = [f"{hero} {place}", friend, rng.choice(FILLERS), trouble, twist]
+    told = [f"{hero} {place}", friend, rng.choice(FILLERS), f"then {trouble}", f"and so {twist}"]
     if choice["order"] == "backward":
-        told = [twist, "before that " + told[0], friend, rng.choice(FILLERS), trouble]
+        told = [f"and so {twist}", f"before that {told[0]}", friend, rng.choice(FILLERS), f"then {trouble}"]
     return Story(index, question, plan, ". ".join(told) + ".")
 
 
