@@ -62,9 +62,23 @@ def test_a_margin_must_exceed_delta() -> None:
     assert len(sibling_pairs(tree, delta=0.49)) == 1
 
 
+def test_values_of_few_leaves_are_no_pairs_where_that_is_asked_for() -> None:
+    tree = grow(ATTEMPTS, REWARDS)
+    assert [p.num_leaves for p in sibling_pairs(tree, 0.1)] == [1, 1]
+    assert sibling_pairs(tree, 0.1, min_leaves=2) == []
+
+
 def test_whole_answers_are_the_tree_of_depth_one() -> None:
-    (pair,) = whole_pairs(["good", "bad"], [1.0, 0.0], 0.5)
-    assert (pair.prefix, pair.chosen, pair.rejected, pair.depth) == ((), "good", "bad", 1)
+    answers, rewards = ["good", "bad", "worse"], [1.0, 0.5, 0.0]
+    pairs = whole_pairs(answers, rewards, 0.6)
+    assert pairs == sibling_pairs(grow([(a,) for a in answers], rewards), 0.6)
+    assert [(p.prefix, p.chosen, p.rejected, p.depth) for p in pairs] == [((), "good", "worse", 1)]
+
+
+def test_whole_answers_are_scored_one_by_one_where_a_tree_would_merge_them() -> None:
+    answers, rewards = ["a", "a", "b"], [1.0, 0.0, 0.0]
+    assert [(p.chosen, p.rejected, p.margin) for p in whole_pairs(answers, rewards, 0.1)] == [("a", "b", 1.0)]
+    assert [p.margin for p in sibling_pairs(grow([(a,) for a in answers], rewards), 0.1)] == [0.5]
 
 
 def test_gains_add_up_to_the_leaf_less_the_root() -> None:

@@ -5,6 +5,7 @@ A node is a step after a prefix; it stands for all attempts (leaves) that go thr
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -136,27 +137,32 @@ class StepPair:
     num_leaves: int
 
 
-def sibling_pairs(tree: Tree, delta: float) -> list[StepPair]:
-    """Every two siblings whose values differ by more than `delta`; nothing is compared across prefixes."""
+def sibling_pairs(tree: Tree, delta: float, min_leaves: int = 1) -> list[StepPair]:
+    """Every two siblings whose values differ by more than `delta`; nothing is compared across prefixes.
+
+    A value that rests on fewer than `min_leaves` attempts is taken for noise.
+    """
     children: dict[int, list[int]] = {}
     for number, node in enumerate(tree.nodes[1:], start=1):
-        children.setdefault(node.parent, []).append(number)
+        if len(node.leaves) >= min_leaves:
+            children.setdefault(node.parent, []).append(number)
     pairs = []
-    for siblings in children.values():
-        for place, first in enumerate(siblings):
-            for second in siblings[place + 1 :]:
-                better, worse = sorted((first, second), key=lambda n: -tree.nodes[n].value)
-                high, low = tree.nodes[better], tree.nodes[worse]
-                if high.value - low.value > delta:
-                    num_leaves, margin = min(len(high.leaves), len(low.leaves)), high.value - low.value
-                    prefix = tree.prefix(first)
-                    pairs.append(StepPair(prefix, high.step, low.step, margin, high.depth, num_leaves))
+    for first, second in (two for siblings in children.values() for two in itertools.combinations(siblings, 2)):
+        high, low = sorted((tree.nodes[first], tree.nodes[second]), key=lambda node: -node.value)
+        if high.value - low.value > delta:
+            num_leaves, margin = min(len(high.leaves), len(low.leaves)), high.value - low.value
+            pairs.append(StepPair(tree.prefix(first), high.step, low.step, margin, high.depth, num_leaves))
     return pairs
 
 
 def whole_pairs(answers: Sequence[str], rewards: Sequence[float], delta: float) -> list[StepPair]:
-    """Pairs of whole answers, as an outcome reward model has them: the tree whose only step is the answer."""
-    return sibling_pairs(grow([(answer,) for answer in answers], rewards), delta)
+    """Pairs of whole answers as they were scored, one by one: the tree of depth one, in which nothing is merged."""
+    scored = sorted(zip(answers, rewards, strict=True), key=lambda one: -one[1])
+    return [
+        StepPair((), better, worse, high - low, 1, 1)
+        for (better, high), (worse, low) in itertools.combinations(scored, 2)
+        if high - low > delta and better != worse
+    ]
 
 
 def count_by_depth(pairs: Iterable[StepPair]) -> dict[int, int]:

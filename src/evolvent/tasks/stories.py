@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from random import Random
 
 from evolvent.records import Origin, Private, Reference, Score, Task, said
-from evolvent.rewards.verify import private
 from evolvent.seeds import derive, stream
 
 NAMES = ("Ann", "Bo", "Cai", "Dov", "Eve", "Finn", "Gus", "Hal", "Ida", "Jun", "Kim", "Lev", "Mia", "Ned", "Ole", "Pia")
@@ -125,7 +124,8 @@ def kept(plan: tuple[str, ...], text: str) -> float:
 
 def check(task: Task, answer: str) -> Score:
     """The share of the plan's constraints that the story satisfies."""
-    plan = tuple(private(task).data["plan"])
+    assert task.private is not None
+    plan = tuple(task.private.data["plan"])
     share = kept(plan, answer)
     return Score(share, {"kept": share}, f"keeps {share * len(plan):.0f} of {len(plan)} segments of the plan")
 
