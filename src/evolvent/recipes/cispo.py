@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from evolvent.credit.advantage import Standardized
+from evolvent.effects import Observation, arm, compare_steps, compare_tasks
 from evolvent.plans import Card, Improve
 from evolvent.recipes import circle
 from evolvent.training.gains import Weighted
-from evolvent.training.losses import PolicyLoss, per_token, token_mean
+from evolvent.training.losses import Clip, PolicyLoss, per_token, token_mean
+from evolvent.training.optim import AdamW
 
 CARD = Card(
     name="cispo",
@@ -28,3 +30,16 @@ def build() -> Improve:
         advantage=Standardized(ddof=1, eps=1e-4),
         loss=PolicyLoss(ratio=per_token, gain=Weighted(most=5.0), reduce=token_mean),  # ScaleRL, arXiv:2510.13786
     )
+
+
+def effect(seed: int) -> list[Observation]:
+    """A bounded weight against a clip, early on, where sixteen updates follow each batch."""
+    short = circle.small()
+    few = {"cold_start": short.cold_start, "num_steps": 2, "tasks_per_step": short.tasks_per_step}
+    plan = replace(build(), **few, suite=short.suite, updates_per_batch=16, optimizer=AdamW(lr=3e-4))
+    clipped = replace(plan, loss=replace(plan.loss, gain=Clip(0.2, 0.2)))
+    treated, control = arm(plan, seed), arm(clipped, seed)
+    return [
+        compare_tasks("the better strategy is learned faster", "greater", treated, control, column="used_tool"),
+        compare_steps("fewer tokens reach a bound", "less", treated, control, key="clip_share"),
+    ]

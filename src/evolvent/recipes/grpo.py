@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from evolvent.credit.advantage import Standardized
+from evolvent.credit.advantage import Standardized, imitate
+from evolvent.effects import Observation, arm, compare_tasks
 from evolvent.plans import Card, Improve
 from evolvent.recipes import circle
-from evolvent.training.losses import Clip, PolicyLoss, per_token, sequence_mean
+from evolvent.training.losses import Clip, Likelihood, PolicyLoss, per_token, sequence_mean
 
 CARD = Card(
     name="grpo",
@@ -16,6 +17,8 @@ CARD = Card(
     changes=("credit", "training"),
     claim="a baseline from a group of attempts trains an agent without a critic",
     verdict="not measured",
+    note="with scores of 0 and 1 and one update a batch, imitating what was right learned as much at this scale: after "
+    "24 steps 0.90 (0.91 without the penalty) against 0.95 (0.92 with a mean over tokens), development seed 100",
 )
 
 
@@ -28,3 +31,13 @@ def build() -> Improve:
         # 0.2 is PPO's, which the paper does not change; 0.04 and k3 are its own, section 4.2 and equation 4
         loss=PolicyLoss(ratio=per_token, gain=Clip(0.2, 0.2), reduce=sequence_mean, kl=0.04),
     )
+
+
+def effect(seed: int) -> list[Observation]:
+    """Against online rejection fine-tuning: what was right is imitated, what was wrong is not punished (section 5.2)."""
+    short = circle.small()
+    few = {"cold_start": short.cold_start, "num_steps": 24, "tasks_per_step": short.tasks_per_step}
+    plan = replace(build(), **few, suite=short.suite)
+    imitation = replace(plan, advantage=imitate, loss=Likelihood(sequence_mean))
+    treated, control = arm(plan, seed), arm(imitation, seed)
+    return [compare_tasks("more accurate than imitating what was right", "greater", treated, control)]

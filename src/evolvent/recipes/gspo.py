@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from evolvent.credit.advantage import Standardized
+from evolvent.effects import Observation, arm, compare_steps, compare_tasks
 from evolvent.plans import Card, Improve
 from evolvent.recipes import circle
-from evolvent.training.losses import Clip, PolicyLoss, per_sequence, sequence_mean
+from evolvent.training.losses import Clip, PolicyLoss, per_sequence, per_token, sequence_mean
+from evolvent.training.optim import AdamW
 
 CARD = Card(
     name="gspo",
@@ -27,3 +29,17 @@ def build() -> Improve:
         advantage=Standardized(ddof=1, eps=1e-4),
         loss=PolicyLoss(ratio=per_sequence, gain=Clip(3e-4, 4e-4), reduce=sequence_mean),  # section 5.1
     )
+
+
+def effect(seed: int) -> list[Observation]:
+    """Ratios of sequences against ratios of tokens, each with its own bounds, where sixteen updates follow a batch."""
+    short = circle.small()
+    few = {"cold_start": short.cold_start, "num_steps": 24, "tasks_per_step": short.tasks_per_step}
+    plan = replace(build(), **few, suite=short.suite, updates_per_batch=16, optimizer=AdamW(lr=3e-4))
+    tokens = PolicyLoss(ratio=per_token, gain=Clip(0.2, 0.2), reduce=sequence_mean)
+    treated, control = arm(plan, seed), arm(replace(plan, loss=tokens), seed)
+    return [
+        compare_steps("ratios of sequences vary less", "less", treated, control, key="ratio_spread"),
+        compare_steps("far more tokens are clipped", "greater", treated, control, key="clip_share"),
+        compare_tasks("and it trains as well", "equal", treated, control, tolerance=0.1),
+    ]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from evolvent.credit.advantage import LeaveOneOut
+from evolvent.credit.advantage import LeaveOneOut, as_scored
+from evolvent.effects import Observation, arm, compare_tasks
 from evolvent.plans import Card, Improve
 from evolvent.recipes import circle
+from evolvent.rewards import by_task
+from evolvent.rewards.offset import Offset
 from evolvent.training.gains import plain
 from evolvent.training.losses import PolicyLoss, per_token, sequence_sum
 
@@ -31,3 +34,22 @@ def build() -> Improve:
         advantage=LeaveOneOut(),
         loss=PolicyLoss(ratio=per_token, gain=plain, reduce=sequence_sum),
     )
+
+
+def small() -> Improve:
+    """The same from the circle's short cold start, 24 steps of practice on the first level."""
+    short = circle.small()
+    return replace(
+        build(), cold_start=short.cold_start, num_steps=24, tasks_per_step=short.tasks_per_step, suite=short.suite
+    )
+
+
+def effect(seed: int) -> list[Observation]:
+    """Siblings as the baseline against no baseline, where a score is known only up to a number for each prompt.
+
+    That is how a learned reward comes. With a verifier's 0 and 1 a wrong attempt weighs nothing without a baseline, so
+    that REINFORCE imitates what was right, and learns as well.
+    """
+    plan = replace(small(), reward=Offset(std=2.0), truth=by_task)
+    treated, control = arm(plan, seed), arm(replace(plan, advantage=as_scored), seed)
+    return [compare_tasks("leave-one-out learns more than REINFORCE without a baseline", "greater", treated, control)]
