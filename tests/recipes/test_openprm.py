@@ -46,6 +46,6 @@ def test_values_find_a_planted_mistake_and_permuted_ones_do_not(monkeypatch) -> 
     monkeypatch.setattr(openprm, "NUM_TASKS", 256)
     true, more = openprm.locate(seed=100)
     share = sum(true.treated) / 256
-    assert share > 0.8
-    assert sum(true.control) / 256 < share - 0.25  # a wrong step also leaves the crowd, which is more than chance
+    assert share > 0.65
+    assert sum(true.control) / 256 < share - 0.15  # a wrong step also leaves the crowd, which is more than chance
     assert sum(more.control) / 256 < share

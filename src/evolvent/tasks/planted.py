@@ -14,7 +14,7 @@ from evolvent.records import Message, said
 
 NUM_STEPS = 4  # of each chain
 SLIPS = (-1, 1)  # how far a wrong result is off
-CLEAN, NOISE = 0.4, 0.2  # the shares of attempts without a mistake, and of outcomes that are told wrongly
+CLEAN, NOISE = 0.4, 0.35  # the shares of attempts without a mistake, and of outcomes that are told wrongly
 
 
 @dataclass(frozen=True, slots=True)
