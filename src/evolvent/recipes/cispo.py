@@ -34,10 +34,10 @@ def build() -> Improve:
 
 def effect(seed: int) -> list[Observation]:
     """A bounded weight against a clip, early on, where sixteen updates follow each batch."""
-    short = circle.small()
-    few = {"cold_start": short.cold_start, "num_steps": 2, "tasks_per_step": short.tasks_per_step}
-    plan = replace(build(), **few, suite=short.suite, updates_per_batch=16, optimizer=AdamW(lr=3e-4))
-    clipped = replace(plan, loss=replace(plan.loss, gain=Clip(0.2, 0.2)))
+    method = build()
+    short = replace(circle.small(), recipe="cispo", num_steps=2, updates_per_batch=16, optimizer=AdamW(lr=3e-4))
+    plan = replace(short, advantage=method.advantage, loss=method.loss)
+    clipped = replace(plan, loss=PolicyLoss(ratio=per_token, gain=Clip(0.2, 0.2), reduce=token_mean))
     treated, control = arm(plan, seed), arm(clipped, seed)
     return [
         compare_tasks("the better strategy is learned faster", "greater", treated, control, column="used_tool"),

@@ -45,7 +45,8 @@ def effect(seed: int) -> list[Observation]:
     filled, as_drawn = arm(short, seed), arm(replace(short, refill=None), seed)
     skewed = dr_grpo.flaky(replace(build(), refill=None))
     by_token = arm(skewed, seed)
-    by_attempt = arm(replace(skewed, loss=replace(skewed.loss, reduce=sequence_mean)), seed)
+    of_attempts = PolicyLoss(ratio=per_token, gain=Clip(0.20, 0.28), reduce=sequence_mean)
+    by_attempt = arm(replace(skewed, loss=of_attempts), seed)
     return [
         compare_steps("every group tells something", "greater", filled, as_drawn, key="signal_share"),
         dr_grpo.wrong_lengths("a mean over tokens keeps wrong attempts short", by_token, by_attempt),

@@ -107,7 +107,8 @@ def flaky(plan: Improve) -> Improve:
 def effect(seed: int) -> list[Observation]:
     """A constant against the length of each attempt as the divisor; nothing else differs."""
     plan = flaky(build())
-    treated, control = arm(plan, seed), arm(replace(plan, loss=replace(plan.loss, reduce=sequence_mean)), seed)
+    by_length = PolicyLoss(ratio=per_token, gain=Clip(0.2, 0.2), reduce=sequence_mean)
+    treated, control = arm(plan, seed), arm(replace(plan, loss=by_length), seed)
     return [
         wrong_lengths("a constant divisor stops wrong answers from growing", treated, control),
         compare_tasks("at equal accuracy", "equal", treated, control, tolerance=0.1),

@@ -34,10 +34,10 @@ def build() -> Improve:
 
 
 def effect(seed: int) -> list[Observation]:
-    """Against online rejection fine-tuning: what was right is imitated, what was wrong is not punished (section 5.2)."""
-    short = circle.small()
-    few = {"cold_start": short.cold_start, "num_steps": 24, "tasks_per_step": short.tasks_per_step}
-    plan = replace(build(), **few, suite=short.suite)
+    """Against online rejection fine-tuning: what is right is imitated, what is wrong not punished (section 5.2)."""
+    method = build()
+    short = replace(circle.small(), recipe="grpo", num_steps=24)
+    plan = replace(short, advantage=method.advantage, loss=method.loss)
     imitation = replace(plan, advantage=imitate, loss=Likelihood(sequence_mean))
     treated, control = arm(plan, seed), arm(imitation, seed)
     return [compare_tasks("more accurate than imitating what was right", "greater", treated, control)]

@@ -33,9 +33,9 @@ def build() -> Improve:
 
 def effect(seed: int) -> list[Observation]:
     """Ratios of sequences against ratios of tokens, each with its own bounds, where sixteen updates follow a batch."""
-    short = circle.small()
-    few = {"cold_start": short.cold_start, "num_steps": 24, "tasks_per_step": short.tasks_per_step}
-    plan = replace(build(), **few, suite=short.suite, updates_per_batch=16, optimizer=AdamW(lr=3e-4))
+    method = build()
+    short = replace(circle.small(), recipe="gspo", num_steps=24, updates_per_batch=16, optimizer=AdamW(lr=3e-4))
+    plan = replace(short, advantage=method.advantage, loss=method.loss)
     tokens = PolicyLoss(ratio=per_token, gain=Clip(0.2, 0.2), reduce=sequence_mean)
     treated, control = arm(plan, seed), arm(replace(plan, loss=tokens), seed)
     return [
