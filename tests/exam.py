@@ -21,6 +21,7 @@ from evolvent.records import Score
 from evolvent.rewards import by_task
 
 WRITES = {"open", "os.rename", "os.mkdir", "os.remove", "os.truncate"}
+BY_ANSWER = ("adactrl", "ttrl")  # their rewards compare finished answers, and a new model finishes none
 FOR_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND
 
 
@@ -43,17 +44,18 @@ def parity(episodes):
 def small(name: str) -> Improve:
     """The recipe's plan with two steps of each phase on few tasks, and a model of one layer.
 
-    Where tasks judge themselves, `parity` does in their place: a model that knows nothing is never right, and an update
+    Where answers are judged, `parity` does in their place: a model that knows nothing is never right, and an update
     without differences would be no update.
     """
     plan = recipe(name).build()
     cold = plan.cold_start and replace(plan.cold_start, num_steps=2, tasks_per_step=2)
     budgets = plan.budgets
+    by_answer = plan.reward is by_task or name in BY_ANSWER
     return replace(
         plan,
         model=_smallest(plan.model),
-        reward=parity if plan.reward is by_task else plan.reward,
-        truth=by_task if plan.reward is by_task and plan.truth is None else plan.truth,
+        reward=parity if by_answer else plan.reward,
+        truth=by_task if by_answer and plan.truth is None else plan.truth,
         advantage=_at_once(plan.advantage),
         cold_start=cold,
         num_steps=2,

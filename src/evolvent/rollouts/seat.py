@@ -78,10 +78,14 @@ class Seat:
         self._counted = 0
         self._last_call: str | None = None
 
-    async def say(self, *heard: Message) -> Message:
-        """Hear `heard`, then speak: the reply is sampled and recorded token by token."""
-        given = self._given if not self.turns else ()
-        self._hear(heard, given)
+    async def say(self, *heard: Message, given: str = "") -> Message:
+        """Hear `heard`, then speak: the reply is sampled and recorded token by token.
+
+        Where it is `given` how it begins, the policy goes on from there; those words are not its own.
+        """
+        begins = self._given if not self.turns else ()
+        begins += self._plain(given) if given else ()
+        self._hear(heard, begins)
         left = self._left()
         limit = min(left, key=lambda k: left[k])
         if left[limit] <= 0:
@@ -96,7 +100,7 @@ class Seat:
             max_tokens=left[limit],
         )
         made = await self._sampler(self.policy, prompt, self._how)
-        message = self._read(made, given)
+        message = self._read(made, begins)
         self._write(made, message)
         if made.finish == Finish.LENGTH:
             self._cut(limit)
@@ -151,6 +155,13 @@ class Seat:
         for i, message in enumerate(heard):
             tokens = added if i == len(heard) - 1 else ()
             self._record(message, tokens, (False,) * len(tokens))
+
+    def _plain(self, words: str) -> tuple[int, ...]:
+        if self._renderer is None:
+            raise BadInput(
+                "only a local policy can be given the beginning of its reply", got=self.policy, cure="model=a folder"
+            )
+        return self._renderer.plain(words)
 
     def _read(self, made: Completion, given: tuple[int, ...]) -> Message:
         if given and self._renderer is not None:
