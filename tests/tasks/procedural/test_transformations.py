@@ -13,14 +13,10 @@ def test_steps_on_digits_worked_by_hand():
     assert digits.distinct("4841") == "3"
 
 
-def test_steps_on_words_worked_by_hand():
-    rng = random.Random(0)
-    assert strings.step("reverse", "abcd", rng) == ("reverse", "dcba")
-    assert strings.step("double", "abcd", rng) == ("double the last letter", "abcdd")
-    assert strings.step("sort", "bdca", rng) == ("sort", "abcd")
-    phrases = {strings.step("upper", "abcdef", random.Random(i)) for i in range(20)}
-    assert phrases == {("uppercase every 2nd", "aBcDeF"), ("uppercase every 3rd", "abCdeF")}
-    assert strings.step("drop", "aaa", rng) == ("count a", "3")
+def test_a_word_comes_with_as_many_steps_as_its_level_has():
+    for level in strings.LEVELS:
+        word, _, steps = strings.make(random.Random(level), level).question.partition(": ")
+        assert len(word) == strings.NUM_LETTERS[level] and len(steps.split(", ")) == strings.NUM_STEPS[level]
 
 
 def test_an_order_is_the_only_one_that_fits_its_clues():
