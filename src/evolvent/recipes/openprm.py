@@ -38,6 +38,11 @@ CARD = Card(
     paper="OpenReview fGIqGfmgkW (ICLR 2025)",
     changes=("rewards", "credit", "training"),
     claim="scores of whole answers, merged in a tree, tell which step was wrong, and train a better scorer of steps",
+    note=(
+        "Among whole attempts the advantage is one of noise: where outcomes are told wrongly in 20 % of cases "
+        "and not in 35 %, a scorer fitted to whole answers picked a right one of 8 more often (0.79 to 0.89 against 0.65 "
+        "to 0.83, development seed), though it could not rank prefixes (AUC 0.58 against 0.88)."
+    ),
 )
 
 Whole = Callable[[Sequence[float]], float]
