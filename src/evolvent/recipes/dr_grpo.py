@@ -15,7 +15,7 @@ from evolvent.recipes import circle
 from evolvent.records import Message, Task, said
 from evolvent.rollouts.workflows import Answer, Team
 from evolvent.seeds import stream
-from evolvent.training.losses import Clip, FixedLength, PolicyLoss, per_token, sequence_mean
+from evolvent.training.losses import Clip, FixedLength, PolicyLoss, per_token, sequence_mean, token_mean
 
 CARD = Card(
     name="dr_grpo",
@@ -105,13 +105,16 @@ def flaky(plan: Improve) -> Improve:
 
 
 def effect(seed: int) -> list[Observation]:
-    """A constant against the length of each attempt as the divisor; nothing else differs."""
+    """A constant, then DAPO's number of all tokens, against the length of each attempt as the divisor."""
     plan = flaky(build())
     by_length = PolicyLoss(ratio=per_token, gain=Clip(0.2, 0.2), reduce=sequence_mean)
+    by_tokens = PolicyLoss(ratio=per_token, gain=Clip(0.2, 0.2), reduce=token_mean)
     treated, control = arm(plan, seed), arm(replace(plan, loss=by_length), seed)
+    dapo = arm(replace(plan, loss=by_tokens), seed)
     return [
         wrong_lengths("a constant divisor stops wrong answers from growing", treated, control),
         compare_tasks("at equal accuracy", "equal", treated, control, tolerance=0.1),
+        wrong_lengths("so does a mean over all tokens", dapo, control),
     ]
 
 
