@@ -40,8 +40,8 @@ CARD = Card(
     claim="scores of whole answers, merged in a tree, tell which step was wrong, and train a better scorer of steps",
     note=(
         "Among whole attempts the advantage is one of noise: where outcomes are told wrongly in 20 % of cases "
-        "and not in 35 %, a scorer fitted to whole answers picked a right one of 8 more often (0.79 to 0.89 against 0.65 "
-        "to 0.83, development seed), though it could not rank prefixes (AUC 0.58 against 0.88)."
+        "and not in 35 %, one fitted to whole answers picked a right one of 8 more often (0.79 to 0.89 against 0.65 to "
+        "0.83, development seed), though it could not rank prefixes (AUC 0.58 against 0.88)."
     ),
 )
 
