@@ -72,6 +72,22 @@ def test_both_engines_have_the_same_values(make_policy):
     assert np.allclose(found[0], found[1], atol=1e-4) and found[0].std() > 0.1
 
 
+def test_the_variance_explained_is_that_of_returns_whatever_the_critic_is_trained_towards(make_policy):
+    numbers = []
+    for lam in (0.0, 1.0):
+        critic = replace(PLAN, gae=GAE(Fixed(0.5), critic=Fixed(lam))).begin_beside(make_policy())
+        torch.nn.init.normal_(critic.model.head.weight, generator=torch.Generator().manual_seed(0))
+        rows = [row for g in groups() for t in g.traces for row in rows_of(t, g.key, 1.0)]
+        values = critic.values(rows)
+        value_N = np.concatenate([values[id(row)] for row in rows])
+        critic.by_trace(groups())
+        numbers.append(critic.numbers)
+    # two traces of three tokens return 1 everywhere, two of four return 0: a variance of (6 / 14) (8 / 14)
+    left = (np.repeat([1.0, 0.0], [6, 8]) - value_N).var() / (6 / 14 * 8 / 14)
+    assert [n["explained_variance"] for n in numbers] == [pytest.approx(1 - left)] * 2
+    assert numbers[0]["value_loss"] != pytest.approx(numbers[1]["value_loss"]), "the targets differ"
+
+
 def test_a_value_knows_nothing_of_its_own_token(make_policy):
     critic = PLAN.begin_beside(make_policy())
     torch.nn.init.normal_(critic.model.head.weight, generator=torch.Generator().manual_seed(0))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from evolvent.credit.advantage import as_scored
 from evolvent.credit.batch import Credit, Row, rows_of
-from evolvent.credit.gae import GAE, Floats, at_the_end, explained_variance
+from evolvent.credit.gae import GAE, Floats, at_the_end, explained_variance, returns
 from evolvent.credit.packing import pack_by_group, pack_by_length
 from evolvent.errors import BadInput
 from evolvent.models import fast
@@ -87,17 +87,21 @@ class LiveCritic:
         rows = {key: mine for key, mine in rows.items() if mine}
         values = self.values([row for mine in rows.values() for row in mine])
         traces = {id(t): t for g in groups for t in g.traces if id(t) in rows}
-        advantages, targets = {}, {}
+        advantages, targets, expected, earned = {}, {}, [], []
         for key, trace in traces.items():
             assert trace.score is not None
             value_T = np.concatenate([values[id(row)] for row in rows[key]])
-            reward_T = at_the_end(trace.score.value, len(value_T))
-            advantages[key], target_T = self.plan.gae(reward_T.tolist(), value_T.tolist())
+            reward_T = at_the_end(trace.score.value, len(value_T)).tolist()
+            advantages[key], target_T = self.plan.gae(reward_T, value_T.tolist())
             stops = np.cumsum([row.num_targets for row in rows[key]])[:-1]
             targets.update({id(r): part for r, part in zip(rows[key], np.split(target_T, stops), strict=True)})
+            expected.extend(value_T.tolist())
+            earned.extend(returns(reward_T, gamma=self.plan.gae.gamma).tolist())
         is_pretraining = self.num_batches < self.plan.pretrain_batches
         if rows:
             self.learn([row for mine in rows.values() for row in mine], values, targets)
+            explained = explained_variance(expected, earned)  # targets hold the critic's own values where lambda < 1
+            self.numbers["explained_variance"] = explained if math.isfinite(explained) else 0.0
             self.num_batches += 1
         if is_pretraining:
             return [[0.0] * len(g.traces) for g in groups]
@@ -127,8 +131,6 @@ class LiveCritic:
     def learn(self, rows: Sequence[Row], values: Mapping[int, Floats], targets: Mapping[int, Floats]) -> None:
         """Updates towards the targets; what they were like is kept in `numbers`."""
         totals = Totals(sum(r.num_targets for r in rows), len(rows))
-        before, wanted = (np.concatenate([of[id(r)] for r in rows]) for of in (values, targets))
-        explained = explained_variance(before.tolist(), wanted.tolist())
         losses, norms = [], []
         for _ in range(self.plan.num_passes):
             self.optimizer.clear()
@@ -140,8 +142,7 @@ class LiveCritic:
             self.twin.updated()
         self.numbers = {
             "value_loss": losses[0],
-            "value_mean": float(before.mean()),
-            "explained_variance": explained if math.isfinite(explained) else 0.0,
+            "value_mean": float(np.concatenate([values[id(r)] for r in rows]).mean()),
             "critic_grad_norm": sum(norms) / len(norms),
         }
 
