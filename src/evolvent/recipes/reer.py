@@ -151,7 +151,7 @@ def effect(seed: int) -> list[Observation]:
     return [
         Observation("searched plans are nearer the true ones", "greater", "match", right, right_rough, cost, cost),
         Observation("nearer than the best of as many random ones", "greater", "match", right, right_random, cost, cost),
-        compare_tasks("who learned from them keeps to a plan", "greater", treated, control, metric="share kept"),
+        compare_tasks("who learned from them keeps to a plan", "greater", treated, control, metric="whole plans kept"),
     ]
 
 
