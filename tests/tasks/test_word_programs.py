@@ -42,6 +42,8 @@ def test_the_results_of_a_program_are_executed_in_order():
     # abca -> aca -> aca -> 2 -> 5
     assert program.results() == ("aca", "aca", "2", "5") and program.is_counted
     assert program.words == "abca: drop every b, reverse, count a, plus 3"
+    assert program.terse == "abca: drop b, reverse, count a, plus 3"
+    assert Step("rotate", 2, least=4).terse == "rotate 2 if 4+"
 
 
 def test_a_task_carries_its_program_and_is_judged_by_it():

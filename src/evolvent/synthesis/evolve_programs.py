@@ -14,7 +14,7 @@ from evolvent.tasks.word_programs import NUMERIC, Program, Step, draw_step, draw
 
 __all__ = ["IN_BREADTH", "IN_DEPTH", "OPERATORS", "RULES", "adds_nothing", "answer_fails", "copies_operator"]
 
-WORD_STEPS = ("reverse", "rotate", "double", "sort", "drop")
+WORD_STEPS = ("reverse", "rotate", "double", "drop")
 ALPHABET = "abcdef"  # so few that a small model learns steps, and not letters
 MAX_ANSWER = 40  # characters
 OPERATOR_WORDS = re.compile(

@@ -46,6 +46,12 @@ class Step:
         }.get(self.name, f"{self.name} the first {self.number}" if self.number else self.name)
         return f"{said_so} if {self.least} or longer" if self.least else said_so
 
+    @property
+    def terse(self) -> str:
+        """The same in as few signs as a small model needs."""
+        taken = self.letter or self.number or ""
+        return f"{self.name}{taken and ' '}{taken}" + (f" if {self.least}+" if self.least else "")
+
     def apply(self, text: str) -> str:
         """What the step makes of a word, or of the digits that were counted."""
         if len(text) < self.least:
@@ -81,6 +87,11 @@ class Program:
     def words(self) -> str:
         """The task as people read it."""
         return f"{self.word}: {', '.join(step.words for step in self.steps)}"
+
+    @property
+    def terse(self) -> str:
+        """The same in as few signs as a small model needs."""
+        return f"{self.word}: {', '.join(step.terse for step in self.steps)}"
 
     def results(self) -> tuple[str, ...]:
         """What each step made, the answer last."""
@@ -128,13 +139,13 @@ def draw_word(rng: random.Random, num_letters: int, alphabet: str = string.ascii
 
 
 def task_of(program: Program, task_id: str, origin: Origin, *, family: str, level: int, split: str) -> Task:
-    """A program as a task: the answer executed, the results of all steps as its worked solution."""
+    """A program as a task, in its terse words: the answer executed, the results of all steps as its worked solution."""
     results = program.results()
     return Task(
         task_id=task_id,
         family=family,
         level=level,
-        prompt=(said("user", program.words),),
+        prompt=(said("user", program.terse),),
         private=Private(results[-1], {"program": program.to_data()}, (said("assistant", AFTER.join(results)),)),
         judge=JUDGE,
         origin=origin,
@@ -145,7 +156,7 @@ def task_of(program: Program, task_id: str, origin: Origin, *, family: str, leve
 def program_of(task: Task) -> Program:
     """The program behind a task."""
     if task.private is None or "program" not in task.private.data:
-        raise BadInput("this task is no program", where=task.task_id, wanted="a task made by tasks.word_programs.task_of")
+        raise BadInput("this task is no program", where=task.task_id, wanted="one made by word_programs.task_of")
     return Program.of(task.private.data["program"])
 
 
