@@ -58,13 +58,13 @@ class LiveGated:
     def judge(self, episode: Episode) -> dict[str, Score]:
         """The scores of one episode, by role and seat."""
         info = episode.info
-        if "refused" not in info:
-            raise BadInput(
-                "nothing was proposed in this episode", where=episode.episode_id, wanted="a self-play workflow"
-            )
+        if "attempts" not in info:
+            raise BadInput("nobody played against anybody", where=episode.episode_id, wanted="a self-play workflow")
         rights = {seat: solved(info["posed"], text) for seat, text in info["attempts"].items()}
-        scores: dict[str, Score] = {self.plan.setter: self._of_setter(info, rights)}
-        posed = "seed" if info["refused"] else "proposal"
+        scores: dict[str, Score] = {}
+        if "refused" in info:  # else solvers practise alone
+            scores[self.plan.setter] = self._of_setter(info, rights)
+        posed = "seed" if info.get("refused", "nothing proposed") else "proposal"
         for seat, right in rights.items():
             if role_of(seat) == self.plan.solver:
                 scores[seat] = Score(right, {"solved": right, f"solved_{posed}": right}, f"attempts the {posed}")
@@ -73,9 +73,9 @@ class LiveGated:
     def _of_setter(self, info: Mapping[str, Any], rights: Mapping[str, float]) -> Score:
         is_accepted = not info["refused"]
         parts = {"valid": float(not info["fault"]), "accepted": float(is_accepted)}
-        parts |= {f"fault_{name.replace(' ', '_')}": float(info["fault"] == name) for name in self.plan.faults}
-        if "agrees" in info:
-            parts["agrees"] = float(info["agrees"])
+        reason = info["refused"] or info["fault"]
+        parts |= {f"fault_{name.replace(' ', '_')}": float(reason == name) for name in self.plan.faults}
+        parts["agrees"] = float(info["agrees"])
         if not is_accepted:
             return Score(0.0, parts, f"refused: {info['refused']}")
         judged = [right for seat, right in rights.items() if role_of(seat) in self.plan.against]

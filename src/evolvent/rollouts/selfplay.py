@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from evolvent.envs.world import World
 from evolvent.errors import BadInput
@@ -15,6 +16,7 @@ from evolvent.rollouts.workflows import Answer, Team
 
 SETTER = "setter"
 UNREADABLE = "unreadable"
+SAYS_NO, SAYS_NOTHING = "judge says no", "judge says neither"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +71,45 @@ async def readable(proposal: Proposal, seed: Task, team: Team) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A soft gate: fixed rules first, then a policy that is asked yes or no.
+
+    `rules` are the faults that need no knowledge (form, copies); everything else that a verifier may know stays out of
+    the decision, so that how often the two agree can be told. What is neither yes nor no is refused.
+    """
+
+    rules: tuple[str, ...]
+    seat: str = "judge"
+    reasons: ClassVar[tuple[str, ...]] = (SAYS_NO, SAYS_NOTHING)
+
+    async def __call__(self, proposal: Proposal, seed: Task, team: Team) -> str:
+        """Why the proposal is refused."""
+        if proposal.task is None:
+            return proposal.fault or UNREADABLE
+        if proposal.fault in self.rules:
+            return proposal.fault
+        verdict = await speak(team[self.seat], said("user", QUESTION.format(proposal.problem, proposal.reference)))
+        first = re.match(r"\W*(yes|no)\b", verdict, flags=re.IGNORECASE)
+        if first is None:
+            return SAYS_NOTHING
+        return "" if first[1].lower() == "yes" else SAYS_NO
+
+
+QUESTION = (
+    "Problem: {}\nAnswer: {}\nIs the problem well posed and complete, is the answer right, and is it an answer to this "
+    "problem? Say yes or no."
+)
+
+
+@dataclass(frozen=True, slots=True)
 class SelfPlay:
     """The setter proposes from a seed task; every seat of `attempted_by` attempts what the gate lets through.
 
     Where it refuses, the seats of `instead` attempt the seed, so that the update of a round does not shrink with the
     share of proposals that hold. The episode's `info` says what was proposed (`words`, `problem`, `reference`, `key`,
     `form`), what the verifier held against it (`fault`), why the gate refused it (`refused`), what was attempted
-    (`posed`, a Task, or None), and by which seat with which words (`attempts`).
+    (`posed`, a Task, or None), by which seat with which words (`attempts`), and whether gate and verifier agree
+    (`agrees`).
     """
 
     domain: Domain
@@ -99,6 +133,7 @@ class SelfPlay:
             "form": proposal.form,
             "fault": proposal.fault,
             "refused": refused,
+            "agrees": bool(refused) == bool(proposal.fault),
             "call": team[SETTER].turns[-1].call_id,
             "posed": posed,
             "attempts": attempts,

@@ -155,7 +155,7 @@ def _fault(components: Mapping[str, float], why: str) -> str:
 
 
 def _asked(seed: Task) -> tuple[Message, ...]:
-    return (said("user", f"harder than {seed.question}, as answer {ARROW} problem"),)
+    return (said("user", f"harder than {seed.question}"),)
 
 
 def _split(words: str) -> tuple[str, str]:

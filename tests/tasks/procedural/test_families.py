@@ -17,7 +17,8 @@ def corrupted(answer: str) -> str:
         return answer[:-1] + str((int(last) + 1) % 10)
     if last in "zZ":
         return answer[:-1] + chr(ord(last) - 25)
-    return answer[:-1] + chr(ord(last) + 1) if last.isalpha() else answer + "+1"
+    # a constant alone would be no mistake in an antiderivative
+    return answer[:-1] + chr(ord(last) + 1) if last.isalpha() else answer + "+1x"
 
 
 def test_there_are_at_least_eleven_families():
