@@ -75,6 +75,15 @@ def test_a_rectangle_for_models_that_want_one():
     assert (made.num_tokens, made.num_positions) == (4, 6)
 
 
+def test_a_predicted_token_knows_where_it_stands_itself():
+    prompt = list(range(100, 140))
+    made = lay_flat(*matrix(*group(prompt, [[1, 2, 3], [4, 5, 6]])), PAD, "cpu")
+    # the prompt fills 0 to 39, the endings 40-41 and 42-43; the last token of a row is not computed
+    assert made.own_M.tolist() == [40, 41, -1, 42, 43, -1]
+    made = lay_padded(*matrix([[1, 2, 3, 4], [5, 6, 7]], [[1, 3], [1, 2]]), PAD, "cpu")
+    assert made.own_M.tolist() == [1, -1, 4, -1]
+
+
 @st.composite
 def trees(draw):
     """Rows that branch at several depths, in any order, some cut short, some equal."""
@@ -91,6 +100,16 @@ def trees(draw):
     rng.shuffle(rows)
     targets = [sorted(rng.choice(np.arange(1, len(r)), rng.integers(1, len(r)), replace=False)) for r in rows]
     return rows, targets
+
+
+@given(trees())
+@settings(max_examples=25, deadline=None)
+def test_what_stands_where_a_predicted_token_stands_is_that_token(tree):
+    tokens, masks = matrix(*tree)
+    for lay in (lay_flat, lay_padded):
+        made = lay(tokens, masks, PAD, "cpu")
+        stands = made.own_M >= 0
+        assert torch.equal(made.token_N[made.own_M[stands]], made.target_M[stands])
 
 
 @given(trees())

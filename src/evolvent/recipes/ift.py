@@ -31,8 +31,6 @@ CARD = Card(
 
 FAMILY = "dictation"
 LETTERS = "abcd"  # so few that what stands before a letter does not tell where one is
-
-
 NUM_STEPS = 100
 MIXED, GAMMA = 0.4, 0.5  # gamma looks two letters ahead; the released 0.95 looks twenty ahead, a tenth of its responses
 OPTIMIZER = Muon(lr=0.02, rest=AdamW(lr=3e-3, schedule=Schedule(warmup_steps=20)))
