@@ -35,7 +35,7 @@ CARD = Card(
     claim="replies get shorter on easy questions alone, as accurate as before, and a forced tag sets the budget",
     note="The effect has not been run: with 300 steps of cold start and two layers the policy does not learn to follow "
     "arrows behind a tag (accuracy 0.21 and 0.24 on one step in two forms of the demonstrations, development seed 100; "
-    "one in six is chance), so no question counts as easy and no reply earns the length reward.",
+    "one in five is chance), so no question counts as easy and no reply earns the length reward.",
 )
 
 EASY, HARD = "[Easy]", "[Hard]"
