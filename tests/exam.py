@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from evolvent.codec import to_json
 from evolvent.effects.arms import build_policies
 from evolvent.models import ModelSpec
 from evolvent.plans import Improve
-from evolvent.records import Score
+from evolvent.records import Score, role_of
 from evolvent.rewards import by_task
 
 WRITES = {"open", "os.rename", "os.mkdir", "os.remove", "os.truncate"}
 BY_ANSWER = ("adactrl", "ttrl")  # their rewards compare finished answers, and a new model finishes none
+BY_ROLE = ("vhg",)  # whose judges score roles apart, and hardly ever above 0 where a model knows nothing
 FOR_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND
 
 
@@ -41,6 +42,36 @@ def parity(episodes):
     return [Score(float(total % 2), why="parity") for total in written]
 
 
+@dataclass(frozen=True)
+class Jittered:
+    """A judge that remembers, with the parity of what each trace wrote added to what it earned."""
+
+    judge: Any
+
+    def __call__(self, episodes):
+        return self.begin()(episodes)
+
+    def begin(self):
+        return LiveJittered(self.judge.begin())
+
+
+class LiveJittered:
+    def __init__(self, judge):
+        self.judge, self.state, self.restore = judge, judge.state, judge.restore
+
+    def __call__(self, episodes):
+        return [self.jitter(e, given) for e, given in zip(episodes, self.judge(episodes), strict=True)]
+
+    def jitter(self, episode, given):
+        jittered = {}
+        for trace in episode.traces:
+            score = given.get(trace.seat, given.get(role_of(trace.seat)))
+            if score is not None:
+                odd = sum(t * m for t, m in zip(trace.tokens, trace.mask, strict=True)) % 2
+                jittered[trace.seat] = replace(score, value=score.value + odd)
+        return jittered
+
+
 def small(name: str) -> Improve:
     """The recipe's plan with two steps of each phase on few tasks, and a model of one layer.
 
@@ -54,7 +85,7 @@ def small(name: str) -> Improve:
     return replace(
         plan,
         model=_smallest(plan.model),
-        reward=parity if by_answer else plan.reward,
+        reward=parity if by_answer else Jittered(plan.reward) if name in BY_ROLE else plan.reward,
         truth=by_task if by_answer and plan.truth is None else plan.truth,
         advantage=_at_once(plan.advantage),
         cold_start=cold,

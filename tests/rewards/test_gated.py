@@ -54,7 +54,7 @@ def test_known_values_of_the_setter_s_reward():
 def test_without_a_gate_a_false_label_earns_most():
     # F = x^4 for f = 3x^2: anchors that answer x^3 are judged by x^4, and all fail
     wrong = episode("x^4 => 3x^2", 0, refused="")
-    wrong.info["attempts"].update({seat: "x^3" for seat in wrong.info["attempts"]})
+    wrong.info["attempts"].update(dict.fromkeys(wrong.info["attempts"], "x^3"))
     [scores] = PLAN.begin()([wrong])
     assert scores["setter"].value == 1.0
     parts = scores["setter"].components
