@@ -113,7 +113,9 @@ def test_every_reason_of_a_refusal_is_counted():
 
 def test_what_is_remembered_goes_through_json():
     judge = Gated(against=("anchor",), coverage=0.5, faults=Integrals.faults).begin()
-    judge([episode("x^3 => 3x^2", call="a")])
+    judge([episode("x^3 => 3x^2", 2, call="a"), episode("x^4 => 3x^2", call="wrong")])
+    [kept] = judge.state()["archive"].values()
+    assert kept == {"problem": "3x^2", "reference": "x^3", "call": "a", "acc": 0.25, "share": 0.0}
     other = Gated(against=("anchor",), coverage=0.5, faults=Integrals.faults).begin()
     other.restore(json.loads(json.dumps(judge.state())))
     later = [episode("x^3 => 3x^2", call="b"), episode("x^4 => 4x^3", call="c")]

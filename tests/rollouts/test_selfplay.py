@@ -8,9 +8,20 @@ from evolvent.codec import from_json, to_json
 from evolvent.envs import Toolbox
 from evolvent.policies.scripted import Fixed
 from evolvent.records import Completion, Finish, Sampling, said
+from evolvent.rewards.gated import Gated
 from evolvent.rollouts.play import Attempt, Stage, play
 from evolvent.rollouts.seat import Budgets
-from evolvent.rollouts.selfplay import SAYS_NO, SAYS_NOTHING, Alone, Asked, Rehearse, SelfPlay, readable, verified
+from evolvent.rollouts.selfplay import (
+    SAYS_NO,
+    SAYS_NOTHING,
+    Alone,
+    Asked,
+    Practise,
+    Rehearse,
+    SelfPlay,
+    readable,
+    verified,
+)
 from evolvent.synthesis.domains import Integrals
 from evolvent.tasks import Procedural
 
@@ -114,6 +125,17 @@ def test_what_is_measured_is_one_solver_alone():
     [episode] = play([Attempt(SEED, 0)], stage)
     assert episode.answer == "x^2"
     assert [t.message.text for t in episode.traces[0].turns] == [SEED.question, "x^2"]
+
+
+def test_practice_without_a_setter_lets_every_solver_attempt_the_seed():
+    policies = {name: Listening("x^2") for name in set(SEATS.values())}
+    stage = Stage(Practise(), Toolbox(()), policies, SEATS, Sampling(64), Budgets(64, 256, 64))
+    [episode] = play([Attempt(SEED, 0)], stage)
+    assert policies["solver"].asked == [SEED.question] * 2
+    assert policies["setter"].asked == policies["anchor"].asked == []
+    assert episode.info == {"posed": SEED, "attempts": {"solver/1": "x^2", "solver/2": "x^2"}}
+    [scores] = Gated(against=("anchor",), coverage=0.0, faults=())([episode])
+    assert set(scores) == {"solver/1", "solver/2"}
 
 
 def test_a_rehearsal_recites_for_setter_and_solver(nano):

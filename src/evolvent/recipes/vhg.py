@@ -8,18 +8,16 @@ from evolvent import tasks
 from evolvent.credit.advantage import Standardized, imitate_all
 from evolvent.curriculum import Uniform
 from evolvent.effects import Arm, Observation, arm, compare_tasks
-from evolvent.envs.world import World
 from evolvent.evals.measure import Suite
 from evolvent.models.spec import ModelSpec
 from evolvent.plans import Card, Improve, Phase
-from evolvent.records import Sampling, Task
+from evolvent.records import Sampling
 from evolvent.rewards import by_task
 from evolvent.rewards.gated import Gated
 from evolvent.rewards.workers import shared
 from evolvent.rollouts.play import Attempt, Stage, play
 from evolvent.rollouts.seat import Budgets
-from evolvent.rollouts.selfplay import Alone, Domain, Rehearse, SelfPlay, attempt, readable, verified
-from evolvent.rollouts.workflows import Answer, Team
+from evolvent.rollouts.selfplay import Alone, Domain, Practise, Rehearse, SelfPlay, readable, verified
 from evolvent.synthesis.domains import Factorings, Integrals
 from evolvent.training.losses import Clip, Likelihood, PolicyLoss, per_token, token_mean
 from evolvent.training.optim import AdamW, Muon, Schedule
@@ -92,12 +90,6 @@ def ungated(plan: Improve) -> Improve:
     return replace(plan, practice_workflow=replace(plan.practice_workflow, gate=readable))
 
 
-async def practise_seeds(task: Task, team: Team, world: World) -> Answer:
-    """The solvers attempt the seed, and nobody proposes anything."""
-    attempts = await attempt(task, team, ("solver",))
-    return Answer(attempts["solver/1"], {"posed": task, "attempts": attempts})
-
-
 # ---------------------------------------------------------------- the experiment
 
 DEEPER = (3,)  # one term more than any seed
@@ -122,7 +114,7 @@ def effect(seed: int) -> list[Observation]:
     """The gate, and the gate left out, and solvers that practise on seeds; then the gate again in a second domain."""
     plan = small(Integrals(), "antiderivative", seed_levels=2, num_cold=250, num_steps=40)
     gated, broken = arm(plan, seed), arm(ungated(plan), seed)
-    seeds = arm(replace(plan, practice_workflow=practise_seeds), seed)
+    seeds = arm(replace(plan, practice_workflow=Practise()), seed)
     other = small(Factorings(), "factoring", seed_levels=1, num_cold=150, num_steps=25)
     second, second_broken = arm(other, seed), arm(ungated(other), seed)
     return [

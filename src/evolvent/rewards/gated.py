@@ -43,12 +43,15 @@ class Gated:
 
 
 class LiveGated:
-    """Remembers who proposed what first, and which forms came lately; judging an episode again changes nothing."""
+    """Remembers who proposed what first, and which forms came lately; judging an episode again changes nothing.
+
+    Its `archive` holds, by key, each accepted problem with its reference, its Acc, the setter's `call` that proposed it
+    and the share s of its form at that time: a set of challenges.
+    """
 
     def __init__(self, plan: Gated) -> None:
         self.plan = plan
-        self.first: dict[str, str] = {}  # key -> the setter's call that proposed it first
-        self.share: dict[str, float] = {}  # that call -> s of its form at that time
+        self.archive: dict[str, dict[str, Any]] = {}
         self.forms: deque[str] = deque(maxlen=plan.memory)
 
     def __call__(self, episodes: Sequence[Episode]) -> list[dict[str, Score]]:
@@ -81,8 +84,10 @@ class LiveGated:
         judged = [right for seat, right in rights.items() if role_of(seat) in self.plan.against]
         if not judged:
             raise BadInput("nobody attempted what was accepted", got=sorted(rights), wanted=self.plan.against)
-        accuracy, is_new = sum(judged) / len(judged), self._is_new(info["key"], info["call"], info["form"])
-        share = self.share[info["call"]] if is_new else 0.0
+        accuracy = sum(judged) / len(judged)
+        first = self._first(info, accuracy)
+        is_new = first["call"] == info["call"]
+        share = first["share"] if is_new else 0.0
         parts |= {"acc": accuracy, "unsolved": float(accuracy == 0), "new": float(is_new), "common": share}
         parts["clean"] = float(not info["fault"])
         value = is_new * (1 - accuracy) * (1 - self.plan.coverage * share)
@@ -90,21 +95,22 @@ class LiveGated:
             value, parts, f"solved by {accuracy:.0%}{'' if is_new else ', proposed before'}: {info['problem']}"
         )
 
-    def _is_new(self, key: str, call: str, form: str) -> bool:
-        if key not in self.first:
-            self.first[key] = call
-            counts = Counter(self.forms)
-            self.share[call] = counts[form] / len(self.forms) if self.forms else 0.0
-            self.forms.append(form)
-        return self.first[key] == call
+    def _first(self, info: Mapping[str, Any], accuracy: float) -> dict[str, Any]:
+        """Who proposed this problem first: an entry of the archive, made now where there was none."""
+        if info["key"] not in self.archive:
+            share = Counter(self.forms)[info["form"]] / len(self.forms) if self.forms else 0.0
+            told = {name: info[name] for name in ("problem", "reference", "call")}
+            self.archive[info["key"]] = {**told, "acc": accuracy, "share": share}
+            self.forms.append(info["form"])
+        return self.archive[info["key"]]
 
     def state(self) -> dict[str, Any]:
         """Everything that is remembered, as JSON values."""
-        return {"first": self.first, "share": self.share, "forms": list(self.forms)}
+        return {"archive": self.archive, "forms": list(self.forms)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a state."""
-        self.first, self.share = dict(state["first"]), dict(state["share"])
+        self.archive = {key: dict(entry) for key, entry in state["archive"].items()}
         self.forms = deque(state["forms"], maxlen=self.plan.memory)
 
 

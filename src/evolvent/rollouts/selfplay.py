@@ -169,6 +169,18 @@ class Alone:
 
 
 @dataclass(frozen=True, slots=True)
+class Practise:
+    """The control of self-play: every seat of a role attempts the seed, and nobody proposes anything."""
+
+    role: str = "solver"
+
+    async def __call__(self, task: Task, team: Team, world: World) -> Answer:
+        """Play one episode."""
+        attempts = await attempt(task, team, (self.role,))
+        return Answer(next(iter(attempts.values())), {"posed": task, "attempts": attempts})
+
+
+@dataclass(frozen=True, slots=True)
 class Rehearse:
     """The cold start of self-play: the setter recites a proposal made from the task, the solver its worked solution."""
 
