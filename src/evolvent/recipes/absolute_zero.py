@@ -36,7 +36,7 @@ CARD = Card(
 
 SOLVER = "solver"
 NUM_ATTEMPTS = 6  # 8 as published
-LAST = 10  # steps whose proposals are compared, 48 each
+LAST = 10  # steps whose proposals are compared, 72 each
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def _solver(task: Any, words: str) -> Score:
 
 
 def by_mode_and_role(key: Key) -> str:
-    """Each mode has a baseline for each of its roles (task-relative REINFORCE++); ids of tasks begin with their mode."""
+    """Each mode has a baseline for each of its roles (task-relative REINFORCE++); a task's id begins with its mode."""
     return f"{str(key[0]).partition('-')[0]} {key[1]}"
 
 
@@ -120,8 +120,8 @@ def build() -> Improve:
         loss=PolicyLoss(per_token, Clip(0.2, 0.2), token_mean, terms=(Entropy(0.001),)),
         optimizer=AdamW(lr=1e-3),
         num_steps=40,
-        tasks_per_step=12,
-        group_size=4,
+        tasks_per_step=9,
+        group_size=8,
         budgets=Budgets(turn_tokens=16, context_tokens=96, episode_tokens=16),
         suite=FIRST_LEVEL,
         num_threads=1,

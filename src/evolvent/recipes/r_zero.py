@@ -139,7 +139,7 @@ def build() -> Improve:
         advantage=Standardized(ddof=1, eps=1e-6),
         loss=PolicyLoss(ratio=per_token, gain=Clip(0.2, 0.2), reduce=sequence_mean, kl=0.01),
         optimizer={SETTER: AdamW(lr=1e-3), "solver": AdamW(lr=3e-4)},
-        num_steps=40,
+        num_steps=32,
         tasks_per_step=2,
         group_size=32,
         budgets=Budgets(turn_tokens=10, context_tokens=64, episode_tokens=10),
