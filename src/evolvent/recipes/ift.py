@@ -28,9 +28,9 @@ CARD = Card(
     changes=("training",),
     claim="reading its own guesses while it imitates, a policy goes on more accurately from a mistake",
     note="development: exact match without a planted mistake did not rise (its probability is the product of those on "
-    "gold prefixes, where nothing is exposed): running sums and a grid with holes got worse, dictation either way. After "
-    "a mistake in dictation, two seeds, 0.46 and 0.41 became 0.54 and 0.45 (mixed 0.2, gamma 0), 0.55 (0.4, 0), 0.47 "
-    "(0.2, 0.5), 0.48 (0.4, 0.5), and 0.40 with the released 0.2 and 0.95",
+    "gold prefixes, where nothing is exposed): running sums and a grid with holes mostly got worse, dictation went "
+    "either way. After a mistake in dictation the two seeds' 0.46 and 0.41 became 0.54 and 0.45 (mixed 0.2, gamma 0); "
+    "one of them 0.55 (0.4, 0), 0.47 (0.2, 0.5), 0.48 (0.4, 0.5), the other 0.40 with the released 0.2 and 0.95",
 )
 
 FAMILY = "dictation"
