@@ -5,7 +5,7 @@ A proposal is "answer => problem": the answer first, so that the problem can be 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from random import Random
@@ -81,9 +81,10 @@ class Factorings:
         return _asked(seed)
 
     def show(self, seed: Task) -> str:
-        """Other factors, with constants from a wider range."""
+        """Other factors, with constants from the same range: the larger of two draws."""
         rng = stream(0, "harder", seed.task_id)
-        made = factoring.draft(factoring.draw_roots(rng, 2, factoring.MAX_ROOT[seed.level] + 3))
+        num, top = factoring.NUM_FACTORS[seed.level], factoring.MAX_ROOT[seed.level]
+        made = factoring.draft(max((factoring.draw_roots(rng, num, top) for _ in range(2)), key=_size))
         return f"{made.answer} {ARROW} {made.data['product']}"
 
     def read(self, seed: Task, words: str) -> Proposal:
@@ -183,6 +184,10 @@ def _sometimes(rng: Random, value: Fraction) -> Fraction:
 def _is_large(integrand: terms.Terms) -> bool:
     sizes = [max(abs(value.numerator), value.denominator, base[1]) for base, value in integrand.items()]
     return len(sizes) > MAX_TERMS or max(sizes, default=0) > MAX_NUMBER
+
+
+def _size(constants: Iterable[int]) -> int:
+    return sum(map(abs, constants))
 
 
 def _monic(polynomial: polynomials.Polynomial) -> str:

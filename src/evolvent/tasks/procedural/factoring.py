@@ -15,7 +15,7 @@ LEVELS = (1, 2, 3, 4)
 JUDGE = Reference("evolvent.tasks.procedural.factoring:check")
 
 NUM_FACTORS = {1: 2, 2: 2, 3: 3, 4: 3}
-MAX_ROOT = {1: 9, 2: 16, 3: 5, 4: 9}
+MAX_ROOT = {1: 5, 2: 9, 3: 5, 4: 9}
 _FACTOR = re.compile(r"\*?\(([^()]*)\)(?:\^([0-9]))?")
 
 
