@@ -8,6 +8,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from evolvent.credit.gae import GAE, Fixed, LengthAdaptive
+from evolvent.curriculum import Uniform
+from evolvent.effects import Arm, Observation, Spent, arm, compare_steps, compare_tasks
 from evolvent.plans import Card, Improve
 from evolvent.recipes import circle
 from evolvent.training.critic import Critic
@@ -22,6 +24,8 @@ CARD = Card(
     changes=("credit", "training"),
     claim="a critic that is fitted first and sees to the end of a trace trains better than one that starts from zero",
     verdict="not measured",
+    note="Measured without the imitation of correct attempts, with which accuracy was alike (0.89 and 0.87), and where "
+    "answers are so short that the policy's lambda is 0; at 0.95 it was alike too (0.83 and 0.82).",
 )
 
 
@@ -38,22 +42,70 @@ class ImitateCorrect:
         return Imitation(self.coefficient)(tokens, weight_N, totals)
 
 
+CRITIC = Critic(
+    gae=GAE(policy=LengthAdaptive(alpha=0.05), critic=Fixed(1.0), gamma=1.0),
+    loss=Terms(token_mean, (Value(1.0),)),
+    optimizer=AdamW(lr=2e-3),
+    num_passes=4,
+    pretrain_batches=12,
+)
+
+
 def build() -> Improve:
     """The main job with a critic: groups of attempts as published, four updates a batch where the paper has sixteen.
 
-    The first twelve batches of practice fit the critic alone, where the paper has 50.
+    The first twelve batches of practice fit the critic alone, where the paper has 50. An answer here is shorter than
+    20 tokens, so that the policy's lambda is 0, and each token's credit the change of value that it brought. A policy
+    that outruns its critic is then led astray, so its steps are a fifth of the main job's.
     """
-    critic = Critic(
-        gae=GAE(policy=LengthAdaptive(alpha=0.05), critic=Fixed(1.0), gamma=1.0),
-        loss=Terms(token_mean, (Value(1.0),)),
-        optimizer=AdamW(lr=2e-3),  # twice the policy's, as published
-        num_passes=4,
-        pretrain_batches=12,
-    )
     return replace(
         circle.build(),
         recipe="vapo",
-        advantage=critic,
+        advantage=CRITIC,
         loss=PolicyLoss(ratio=per_token, gain=Clip(0.20, 0.28), reduce=token_mean, terms=(ImitateCorrect(0.1),)),
+        optimizer=AdamW(lr=2e-4),
         updates_per_batch=4,
     )
+
+
+NUM_LEARNT = 8  # batches
+
+
+def small() -> Improve:
+    """The same from the circle's short cold start: two levels alike, eight batches after the critic is fitted.
+
+    Correct attempts are not imitated: that teaches either way, as long as most of what the model says first is right.
+    """
+    short = circle.small()
+    return replace(
+        build(),
+        cold_start=short.cold_start,
+        curriculum=Uniform(2),
+        loss=PolicyLoss(ratio=per_token, gain=Clip(0.20, 0.28), reduce=token_mean),
+        num_steps=CRITIC.pretrain_batches + NUM_LEARNT,
+        tasks_per_step=short.tasks_per_step,
+        suite=short.suite,
+    )
+
+
+def effect(seed: int) -> list[Observation]:
+    """A critic fitted first against one that starts from zero, the policy's updates alike; then the critic's lambda."""
+    plan, num_fit = small(), CRITIC.pretrain_batches
+    near = replace(CRITIC, gae=replace(CRITIC.gae, critic=CRITIC.gae.policy))
+    fitted = arm(plan, seed)
+    raw = arm(replace(plan, advantage=replace(CRITIC, pretrain_batches=0), num_steps=NUM_LEARNT), seed)
+    coupled = arm(replace(plan, advantage=near, num_steps=num_fit), seed)
+    early, learning = batches(fitted, 0, num_fit), batches(fitted, num_fit, num_fit + NUM_LEARNT)
+    key = "explained_variance"
+    return [
+        compare_steps("a critic fitted first explains more while the policy learns", "greater", learning, raw, key=key),
+        compare_tasks("the policy learns more in as many updates", "greater", learning, raw),
+        compare_steps("a critic that sees to the end explains more", "greater", early, coupled, key=key),
+    ]
+
+
+def batches(arm: Arm, first: int, stop: int) -> Arm:
+    """An arm as if only these batches of its practice were its updates; the tokens are all that led to their end."""
+    tokens = sum(line["num_written"] for line in arm.lines[:stop])
+    spent = Spent(tokens, stop - first, arm.spent.seconds, arm.spent.cached_s)
+    return replace(arm, lines=arm.lines[first:stop], spent=spent)
