@@ -30,7 +30,7 @@ CARD = Card(
     paper="arXiv:2304.12244",
     changes=("synthesis",),
     claim="evolved tasks teach more than as many seeds, and elimination is needed where the evolver fails",
-    note="development: after 400 updates one seed has 0.062 (evolved), 0.056 (seeds), 0.044 (without elimination) right "
+    note="development: after 400 updates a seed has 0.062 (evolved), 0.056 (seeds), 0.044 (without elimination) right "
     "on the hardest level, 0.21, 0.18 and 0.19 on the middle one: the small model is still far from having learned the "
     "steps; on words of 26 letters, after 120 and 200 updates, the seeds were ahead",
 )
