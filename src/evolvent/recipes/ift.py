@@ -8,7 +8,7 @@ from typing import Any
 
 from evolvent.credit.advantage import imitate_all
 from evolvent.curriculum import Uniform
-from evolvent.effects import Observation, arm
+from evolvent.effects import Arm, Observation, arm
 from evolvent.envs import Toolbox
 from evolvent.evals.measure import Suite
 from evolvent.plans import Card, Improve, cold_start
@@ -100,13 +100,22 @@ def small(mixed: float, gamma: float) -> Improve:
 
 
 def effect(seed: int) -> list[Observation]:
-    """Intuitive against supervised, for as many updates: the letters that are right after a mistake was made."""
+    """The mixture, and the whole method, against supervised learning for as many updates: after a planted mistake."""
     source = Dictation()
     tasks = [source.task(FAMILY, 1, i, "test") for i in range(512)]
-    treated, control = arm(small(MIXED, GAMMA), seed), arm(small(0.0, 0.0), seed)
-    ours, theirs = (go_on(a.policies["agent"], tasks) for a in (treated, control))
-    about = "from a mistake it goes on more accurately", "greater", "right letters after a mistake"
-    return [Observation(*about, ours, theirs, treated.spent, control.spent)]  # type: ignore[arg-type]
+    mixture, whole, control = (arm(small(*numbers), seed) for numbers in ((MIXED, 0.0), (MIXED, GAMMA), (0.0, 0.0)))
+    theirs = go_on(control.policies["agent"], tasks)
+
+    def beside(claim: str, treated: Arm) -> Observation:
+        ours = go_on(treated.policies["agent"], tasks)
+        return Observation(
+            claim, "greater", "right letters after a mistake", ours, theirs, treated.spent, control.spent
+        )
+
+    return [
+        beside("who has read its own guesses goes on more accurately from a mistake", mixture),
+        beside("so does who has also weighed each letter by what followed", whole),
+    ]
 
 
 def go_on(policy: Any, tasks: Sequence[Task]) -> tuple[float, ...]:
