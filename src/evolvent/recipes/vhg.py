@@ -31,6 +31,8 @@ CARD = Card(
     paper="arXiv:2605.06660",
     changes=("rollouts", "rewards", "synthesis"),
     claim="paid for hard problems a setter writes broken ones, unless a verifier stands between it and its pay",
+    note="no claims are made of two signs: seeds alone against ungated problems on held-out depth was a tie, and the share "
+    "of accepted problems that the first solver never solves did not grow at every number of rounds",
 )
 
 NUM_ATTEMPTS = 4  # at each problem, by the solver and by the anchor
@@ -74,7 +76,7 @@ def self_play(domain: Domain, source: str, seed_levels: int, shown_levels: int) 
         advantage=Standardized(ddof=1, eps=1e-4),
         loss=PolicyLoss(ratio=per_token, gain=Clip(0.20, 0.28), reduce=token_mean),
         # at 1e-3 without a warm-up one update took the share of valid proposals from 0.47 to 0.03
-        optimizer={"setter": AdamW(3e-4, schedule=Schedule(5)), "solver": AdamW(6e-4, schedule=Schedule(5))},
+        optimizer=AdamW(lr=3e-4, schedule=Schedule(warmup_steps=5)),
         num_steps=100,
         tasks_per_step=16,
         group_size=8,
@@ -117,16 +119,15 @@ def small(plan: Improve, num_cold: int, num_steps: int) -> Improve:
 
 def effect(seed: int) -> list[Observation]:
     """The gate, and the gate left out, and solvers that practise on seeds; then the gate again in a second domain."""
-    plan = small(build(), num_cold=250, num_steps=50)
+    plan = small(build(), num_cold=250, num_steps=40)
     gated, broken = arm(plan, seed), arm(ungated(plan), seed)
     seeds = arm(replace(plan, practice_workflow=Practise()), seed)
-    other = small(self_play(Factorings(), "factoring", seed_levels=1, shown_levels=1), num_cold=200, num_steps=25)
+    other = small(self_play(Factorings(), "factoring", seed_levels=1, shown_levels=1), num_cold=160, num_steps=20)
     second, second_broken = arm(other, seed), arm(ungated(other), seed)
     return [
         _compare_proposals("paid through the gate, a setter proposes more that is valid", "greater", gated, broken),
         _compare_proposals("paid without it, a setter forgets what is valid", "less", broken, seeds),
         _audit("what reaches the solver through the gate has a true label", gated, broken),
-        _harder("what the gate lets through gets harder for the solver of the first round", gated),
         compare_tasks("gated problems make a better solver than ungated ones", "greater", gated, broken, levels=DEEPER),
         compare_tasks("gated problems make a better solver than seeds alone", "greater", gated, seeds, levels=DEEPER),
         _compare_proposals("the gate does the same for factorings", "greater", second, second_broken),
@@ -185,20 +186,3 @@ def _audit(claim: str, gated: Arm, broken: Arm) -> Observation:
 def _is_true(info: Mapping[str, Any]) -> float:
     said = {"integrand": info["problem"], "given": info["reference"]}
     return float(shared().run("evolvent.rewards.calculus:agree_in_numbers", 20.0, **said)["agrees"])
-
-
-def _harder(claim: str, gated: Arm) -> Observation:
-    """The anchor's failures in the last rounds of practice against those in the first."""
-    unsolved = [float(line["reward/unsolved"]) for line in gated.lines if "reward/unsolved" in line]
-    num = len(unsolved) // 4
-    return Observation(
-        claim=claim,
-        kind="greater",
-        metric="share of accepted problems that the first solver never solves",
-        treated=tuple(unsolved[-num:]),
-        control=tuple(unsolved[:num]),
-        spent=gated.spent,
-        spent_control=gated.spent,
-        unit="step",
-        is_paired=False,
-    )
