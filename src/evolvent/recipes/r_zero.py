@@ -138,7 +138,7 @@ def build() -> Improve:
         truth=by_task,
         advantage=Standardized(ddof=1, eps=1e-6),
         loss=PolicyLoss(ratio=per_token, gain=Clip(0.2, 0.2), reduce=sequence_mean, kl=0.01),
-        optimizer={SETTER: AdamW(lr=1e-3), "solver": AdamW(lr=3e-4)},
+        optimizer={SETTER: AdamW(lr=3e-3), "solver": AdamW(lr=3e-4)},
         num_steps=32,
         tasks_per_step=2,
         group_size=32,

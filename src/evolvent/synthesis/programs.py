@@ -20,7 +20,7 @@ CHECK = Reference("evolvent.rewards.programs:check")
 
 @dataclass(frozen=True, slots=True)
 class Triplets:
-    """Problems from (program, input, output): a program is x with one or two of + - % and digits, as x+7%5."""
+    """Problems from (program, input, output): a program is x with one or two of + - % and 2 to 5, as x+4%3."""
 
     seed: int = 0
 
@@ -52,7 +52,7 @@ class Triplets:
 
 def _drawn(family: str, rng: random.Random, task_id: str, split: str) -> Task:
     while True:
-        program = "x" + "".join(rng.choice("+-%") + str(rng.randint(2, 9)) for _ in range(rng.randint(1, 2)))
+        program = "x" + "".join(rng.choice("+-%") + str(rng.randint(2, 5)) for _ in range(rng.randint(1, 2)))
         inputs = rng.sample(range(10), NUM_PAIRS if family == INDUCTION else 1)
         task = pose(family, program, inputs, task_id, Origin("drawn"), split)
         if task is not None:
