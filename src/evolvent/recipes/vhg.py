@@ -31,8 +31,8 @@ CARD = Card(
     paper="arXiv:2605.06660",
     changes=("rollouts", "rewards", "synthesis"),
     claim="paid for hard problems a setter writes broken ones, unless a verifier stands between it and its pay",
-    note="no claims are made of two signs: seeds alone against ungated problems on held-out depth was a tie, and the share "
-    "of accepted problems that the first solver never solves did not grow at every number of rounds",
+    note="two signs of the paper are no claims here: on development seeds solvers on seeds alone and on ungated ones "
+    "tied at held-out depth, and the share of problems that the first solver never solves did not grow at every length",
 )
 
 NUM_ATTEMPTS = 4  # at each problem, by the solver and by the anchor
