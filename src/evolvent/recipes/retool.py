@@ -108,7 +108,7 @@ def build() -> Improve:
         advantage=critic,
         loss=PolicyLoss(ratio=per_token, gain=Clip(0.20, 0.28), reduce=token_mean),
         optimizer=AdamW(lr=3e-4),  # at 1e-3 practice in text stands still, or unlearns
-        num_steps=60,
+        num_steps=48,
         tasks_per_step=128,
         group_size=1,
         updates_per_batch=4,
