@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import fmean
 
 from evolvent.credit.advantage import Standardized
@@ -12,20 +14,19 @@ from evolvent.curriculum import Uniform
 from evolvent.effects import Arm, Observation, arm, compare_tasks
 from evolvent.effects.arms import FIRST_SEED, NEVER
 from evolvent.effects.replay import replay
-from evolvent.envs import Toolbox
 from evolvent.envs.world import World
 from evolvent.errors import BadInput
-from evolvent.evals.measure import Suite
-from evolvent.models.spec import ModelSpec
-from evolvent.plans import Card, Improve, cold_start
-from evolvent.records import Episode, Score, Task, said
+from evolvent.evals.measure import Suite, value_of
+from evolvent.plans import Card, Improve
+from evolvent.recipes import circle
+from evolvent.records import Episode, Message, Origin, Private, Reference, Score, Task, Text, ToolCall, said
 from evolvent.rewards import by_task
 from evolvent.rollouts.seat import Budgets
-from evolvent.rollouts.workflows import Answer, Team, single
+from evolvent.rollouts.workflows import Answer, Demonstrate, Team
 from evolvent.seeds import stream
-from evolvent.tasks.procedural import Procedural
-from evolvent.training.losses import Clip, Likelihood, PolicyLoss, per_token, token_mean
-from evolvent.training.optim import AdamW, Muon, Schedule
+from evolvent.tasks.procedural import Draft, chain, draw_of_split
+from evolvent.training.losses import Clip, PolicyLoss, per_token, token_mean
+from evolvent.training.optim import AdamW
 
 CARD = Card(
     name="adactrl",
@@ -33,13 +34,13 @@ CARD = Card(
     paper="arXiv:2505.18822",
     changes=("rollouts", "rewards"),
     claim="replies get shorter on easy questions alone, as accurate as before, and a forced tag sets the budget",
-    note="The effect has not been run: with 300 steps of cold start and two layers the policy does not learn to follow "
-    "arrows behind a tag (accuracy 0.21 and 0.24 on one step in two forms of the demonstrations, development seed 100; "
-    "one in five is chance), so no question counts as easy and no reply earns the length reward.",
 )
 
 EASY, HARD = "[Easy]", "[Hard]"
-EASIEST, HARDEST = 1, 3  # levels
+FAMILY = "glances"
+EASIEST, HARDEST = 1, 2  # levels
+NUM_OPERATIONS = 4  # of hard questions
+NUM_HELD_OUT = 256  # of each level
 
 LengthReward = Callable[[str, str, bool, float], float]
 
@@ -47,6 +48,17 @@ LengthReward = Callable[[str, str, bool, float], float]
 def tag_of(reply: str) -> str:
     """The tag that a reply begins with, in its first six characters; empty where there is none."""
     return reply[:6] if reply[:6] in (EASY, HARD) else ""
+
+
+def opening(episode: Episode) -> str:
+    """What the agent said first, tools or not."""
+    said_first = (turn.message.text for turn in episode.traces[0].turns if turn.message.role == "assistant")
+    return next(said_first, "")
+
+
+def lengths(episodes: Sequence[Episode]) -> tuple[float, ...]:
+    """Tokens that each attempt wrote."""
+    return tuple(float(sum(sum(trace.mask) for trace in episode.traces)) for episode in episodes)
 
 
 def short_if_right(tag: str, label: str, is_right: bool, share: float) -> float:
@@ -77,16 +89,15 @@ class Budgeted:
     def __call__(self, episodes: Sequence[Episode]) -> list[Score]:
         """One score per attempt at one task."""
         right = [score.value >= 1.0 for score in by_task(episodes)]
-        lengths = [sum(sum(trace.mask) for trace in episode.traces) for episode in episodes]
+        written = lengths(episodes)
         label = EASY if fmean(right) > self.threshold else HARD
-        longest = max(*lengths, 1)
+        longest = max(*written, 1)
         return [
-            self._score(episode.answer, label, is_right, length / longest)
-            for episode, is_right, length in zip(episodes, right, lengths, strict=True)
+            self._score(tag_of(opening(episode)), label, is_right, length / longest)
+            for episode, is_right, length in zip(episodes, right, written, strict=True)
         ]
 
-    def _score(self, reply: str, label: str, is_right: bool, share: float) -> Score:
-        tag = tag_of(reply)
+    def _score(self, tag: str, label: str, is_right: bool, share: float) -> Score:
         parts = {
             "outcome": 1.0 if is_right else -1.0,
             "length": self.length(tag, label, is_right, share),
@@ -98,25 +109,33 @@ class Budgeted:
 
 
 @dataclass(frozen=True, slots=True)
-class Forced:
-    """Controlled mode: the reply is made to begin with a tag, and the policy goes on from it."""
+class Tagged:
+    """A reply that begins with its tag, and goes on at once or by calls; what it begins with may be forced."""
 
-    tag: str
+    forced: str = ""
+    max_turns: int = 4
 
     async def __call__(self, task: Task, team: Team, world: World) -> Answer:
-        """Play one episode."""
-        reply = await team["agent"].say(*task.prompt, given=self.tag)
-        return Answer(reply.text.strip())
+        """Play one episode; the tag is no part of the answer."""
+        agent = team["agent"]
+        reply = await agent.say(*task.prompt, given=self.forced)
+        for _ in range(self.max_turns - 1):
+            if not reply.calls:
+                break
+            results = [await world.call("agent", call) for call in reply.calls]
+            reply = await agent.say(*(Message("tool", (result,)) for result in results))
+        return Answer("" if reply.calls else reply.text[len(tag_of(reply.text)) :].strip())
 
 
 @dataclass(frozen=True, slots=True)
-class Tagged:
-    """Recites a tagged reply: where it starts and ends, or all the way, once around the circle first.
+class Shown:
+    """Recites a tag, then the bare answer or the worked solution.
 
-    Tags are drawn whatever the task, and a share `faithful` of replies is as long as its tag says: what should follow
-    from difficulty is left to practice.
+    A share `fitting` of tags says how hard the task is, and a share `faithful` of replies is as long as its tag says:
+    both forms are shown on both levels, and what should follow from difficulty is left to practice.
     """
 
+    fitting: float
     faithful: float
 
     async def __call__(self, task: Task, team: Team, world: World) -> Answer:
@@ -124,84 +143,123 @@ class Tagged:
         if task.private is None:
             raise BadInput("a task without its private part cannot be demonstrated", where=task.task_id)
         rng = stream(0, "tagged", task.task_id)
-        tag = rng.choice((EASY, HARD))
+        tag = EASY if (task.level == EASIEST) == (rng.random() < self.fitting) else HARD
         is_long = (tag == HARD) == (rng.random() < self.faithful)
-        around = task.private.data["around"]
-        lap = (around + around)[: len(around) + task.level + 1]
-        words = lap if is_long else around[0] + task.private.answer
-        return Answer(team["agent"].recite(said("assistant", f"{tag} {words}"), *task.prompt).text)
+        first, *rest = task.private.solution if is_long else (said("assistant", task.private.answer),)
+        tagged = replace(first, blocks=(Text(tag), *first.blocks))
+        shown = replace(task, private=replace(task.private, solution=(tagged, *rest)))
+        return await Demonstrate()(shown, team, world)
+
+
+@dataclass(frozen=True, slots=True)
+class Glances:
+    """Sums whose answer is seen at a glance, as a product with 0 falls away (62*0+7?), and chains that need a tool."""
+
+    seed: int = 0
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """One family."""
+        return (FAMILY,)
+
+    def levels(self, family: str) -> tuple[int, ...]:
+        """Easy and hard."""
+        return (EASIEST, HARDEST)
+
+    def num_tasks(self, family: str, level: int, split: str) -> int | None:
+        """None: they never run out."""
+        return None
+
+    def task(self, family: str, level: int, index: int, split: str = "train") -> Task:
+        """Task `index` of a level, worked by one call."""
+        rng = stream(self.seed, FAMILY, level, split, index)
+        make = glance if level == EASIEST else partial(chain.make, level=NUM_OPERATIONS)
+        draft = draw_of_split(lambda: make(rng), FAMILY, level, split)
+        return Task(
+            task_id=f"{FAMILY}-{level}-{split}-{self.seed}-{index}",
+            family=FAMILY,
+            level=level,
+            prompt=(said("user", draft.question),),
+            private=Private(draft.answer, solution=draft.solution),
+            judge=Reference("evolvent.rewards:numeric"),
+            origin=Origin(how="drawn"),
+            split=split,
+        )
+
+
+def glance(rng: random.Random) -> Draft:
+    """A digit and a product that is nothing, in either order."""
+    digit, product = str(rng.randint(1, 9)), f"{rng.randint(1, 999)}*0"
+    expression = "+".join(rng.sample((digit, product), 2))
+    call = Message("assistant", (ToolCall("calc", {"expression": expression}),))
+    return Draft(f"{expression}?", digit, solution=(call, said("assistant", digit)))
 
 
 def build() -> Improve:
-    """Arrows to follow for one step and for three; both are taught with either tag, at either length."""
+    """Sums for a glance and sums for the calculator; the cold start shows both with either tag, at either length."""
     return Improve(
         recipe="adactrl",
-        source=arrows(),
-        model=ModelSpec(depth=2),
-        cold_start=replace(
-            cold_start(
-                300,
-                Muon(lr=0.02, rest=AdamW(lr=3e-3, schedule=Schedule(warmup_steps=20))),
-                Likelihood(token_mean),
-                levels=2,
-                direct_frac=0.0,
-                batch=64,
-            ),
-            workflow=Tagged(0.8),
-        ),
+        source=Glances(),
+        cold_start=replace(circle.COLD_START, num_steps=300, workflow=Shown(fitting=0.75, faithful=0.9)),
         curriculum=Uniform(2),
-        workflow=single,
-        world=Toolbox(()),
+        workflow=Tagged(),
         reward=Budgeted(),
         truth=by_task,
         advantage=Standardized(ddof=1, eps=1e-6),
         loss=PolicyLoss(ratio=per_token, gain=Clip(0.20, 0.28), reduce=token_mean),
         optimizer=AdamW(lr=1e-3),
-        num_steps=40,
-        tasks_per_step=16,
+        num_steps=32,
+        tasks_per_step=8,
         group_size=16,
-        budgets=Budgets(turn_tokens=24, context_tokens=64, episode_tokens=24),
+        budgets=Budgets(turn_tokens=40, context_tokens=128, episode_tokens=64),
         num_threads=1,
     )
 
 
-def arrows(seed: int = 0) -> Procedural:
-    """Questions that are seen at a glance, and questions that are not."""
-    return Procedural(("follow",), seed, only_levels=(EASIEST, HARDEST))
-
-
 def effect(seed: int) -> list[Observation]:
-    """With the length reward against without it, and what forced tags do to the policy that had it."""
-    suite = Suite(num_tasks=512, num_tasks_above=512, num_levels=2, num_tasks_during=64, best_of=1)
-    plan = replace(build(), source=arrows(FIRST_SEED + seed), suite=suite, eval_every=NEVER)
-    treated, control = arm(plan, seed), arm(replace(plan, reward=Budgeted(length_weight=0.0)), seed)
+    """With the rewards for tag and length against the outcome alone, and what forced tags do to the policy then."""
+    suite = Suite(num_tasks=NUM_HELD_OUT, num_tasks_above=NUM_HELD_OUT, num_levels=2, num_tasks_during=16, best_of=1)
+    plan = replace(build(), source=Glances(FIRST_SEED + seed), suite=suite, eval_every=NEVER)
+    treated, control = arm(plan, seed), arm(replace(plan, reward=Budgeted(length_weight=0.0, tag_weight=0.0)), seed)
     easy, hard = (EASIEST,), (HARDEST,)
     length = {"column": "num_tokens", "metric": "tokens"}
     return [
         compare_tasks("replies to easy questions get shorter", "less", treated, control, levels=easy, **length),
         compare_tasks(
-            "replies to hard questions stay as long", "equal", treated, control, levels=hard, tolerance=1.5, **length
+            "replies to hard questions stay as long", "equal", treated, control, levels=hard, tolerance=2.5, **length
         ),
         compare_tasks("as accurate on easy questions", "equal", treated, control, levels=easy, tolerance=0.05),
         compare_tasks("as accurate on hard questions", "equal", treated, control, levels=hard, tolerance=0.1),
-        forced_tags_set_the_budget(treated),
+        *forced_tags_set_the_budget(treated),
     ]
 
 
-def forced_tags_set_the_budget(arm: Arm, num: int = 512) -> Observation:
-    """Tokens on easy questions where replies must begin as hard ones, against where they must begin as easy ones."""
+def forced_tags_set_the_budget(arm: Arm) -> list[Observation]:
+    """What replies cost, and whether they are right, where they must begin with the tag that does not fit."""
+    within = partial(Observation, spent=arm.spent, spent_control=arm.spent)
+    called_hard, fitting = forced(arm, EASIEST, HARD), forced(arm, EASIEST, EASY)
+    longer = within(
+        "easy questions that are called hard get longer replies",
+        "greater",
+        "tokens",
+        lengths(called_hard),
+        lengths(fitting),
+    )
+    called_easy, fitting = forced(arm, HARDEST, EASY), forced(arm, HARDEST, HARD)
+    shorter = within(
+        "hard questions that are called easy get shorter replies",
+        "less",
+        "tokens",
+        lengths(called_easy),
+        lengths(fitting),
+    )
+    right, wanted = (tuple(map(value_of, episodes)) for episodes in (called_easy, fitting))
+    worse = within("and are answered worse", "less", "accuracy", right, wanted)
+    return [longer, shorter, worse]
+
+
+def forced(arm: Arm, level: int, tag: str) -> list[Episode]:
+    """Held-out questions of a level, answered behind a given tag."""
     assert not isinstance(arm.plan.source, str)
-    tasks = [arm.plan.source.task("follow", EASIEST, i, "test") for i in range(num)]
-    hard, easy = (
-        tuple(float(sum(sum(t.mask) for t in e.traces)) for e in replay(arm, tasks, 1, Forced(tag)))
-        for tag in (HARD, EASY)
-    )
-    return Observation(
-        claim="easy questions that are called hard get longer replies",
-        kind="greater",
-        metric="tokens",
-        treated=hard,
-        control=easy,
-        spent=arm.spent,
-        spent_control=arm.spent,
-    )
+    tasks = [arm.plan.source.task(FAMILY, level, i, "test") for i in range(NUM_HELD_OUT)]
+    return replay(arm, tasks, 1, Tagged(tag))
