@@ -30,8 +30,9 @@ CARD = Card(
     claim="an agent that only ever plays itself learns to win games against others",
     note="The control unlearns legal moves on some seeds (0.32 to 0.00 on one development seed, where self-play "
     "went to 0.41; 0.44 to 0.80 on another). Not claimed, as development runs did not show it: (1) that a baseline per "
-    "role helps. Roles are nearly equal here (the first seat wins 0.50 to 0.70), the noise of a batch's gradient with it was 1.00 to 1.20 times that "
-    "without (four policies, four sizes of heap), and games won after 80 updates were 0.84 with it and 0.91 without. "
+    "role helps. Roles are nearly equal here (the first seat wins 0.50 to 0.70), the noise of a batch's "
+    "gradient with it was 1.00 to 1.20 times that without (four policies, four sizes of heap),"
+    " and games won after 80 updates were 0.84 with it and 0.91 without. "
     "(2) That self-play beats practice against a fixed opponent at random: against a perfect one they won 0.19 and "
     "0.16 after 80 updates.",
 )
