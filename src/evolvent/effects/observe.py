@@ -9,6 +9,8 @@ from evolvent.effects.arms import Arm
 from evolvent.errors import BadInput, nearest
 from evolvent.evals.contrast import Kind, Observation
 
+COLUMNS = {"scores": "accuracy", "used_tool": "tool use"}  # what they are called
+
 
 def compare_tasks(
     claim: str,
@@ -28,7 +30,7 @@ def compare_tasks(
     levels = tuple(levels)
     ours, theirs = treated.outcomes(column, levels=levels), control.outcomes(column, levels=levels)
     common = [task for task in ours if task in theirs]
-    metric = more.pop("metric", {"scores": "accuracy", "used_tool": "tool use"}.get(column, column.replace("_", " ")))
+    metric = more.pop("metric", COLUMNS.get(column, column.replace("_", " ")))
     return Observation(
         claim=claim,
         kind=kind,
@@ -37,6 +39,22 @@ def compare_tasks(
         control=tuple(theirs[task] for task in common),
         spent=treated.spent,
         spent_control=control.spent,
+        **more,
+    )
+
+
+def compare_ends(claim: str, kind: Kind, arm: Arm, *, column: str = "scores", **more: Any) -> Observation:
+    """A column of the last report against that of the first, on the same held-out tasks: two ends of one run."""
+    before, after = arm.outcomes(column, report="before"), arm.outcomes(column)
+    common = [task for task in after if task in before]
+    return Observation(
+        claim=claim,
+        kind=kind,
+        metric=more.pop("metric", COLUMNS.get(column, column.replace("_", " "))),
+        treated=tuple(after[task] for task in common),
+        control=tuple(before[task] for task in common),
+        spent=arm.spent,
+        spent_control=arm.spent,
         **more,
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 from evolvent.credit.across import BatchWhitened, Key
 from evolvent.credit.advantage import imitate_all
 from evolvent.curriculum import Uniform
-from evolvent.effects import FIRST_LEVEL, Observation, arm, compare_steps, compare_tasks
+from evolvent.effects import FIRST_LEVEL, Observation, arm, compare_ends, compare_steps, compare_tasks
 from evolvent.envs import Toolbox
 from evolvent.models import ModelSpec
 from evolvent.plans import Card, Improve, Phase
@@ -146,5 +146,6 @@ def effect(seed: int) -> list[Observation]:
             last=LAST,
             metric="share of proposals that are valid",
         ),
-        compare_tasks("pay for right answers makes a better solver", "greater", treated, solvers),
+        compare_tasks("pay for right answers makes a better solver than pay by lot", "greater", treated, solvers),
+        compare_ends("the solver gets better than it began", "greater", treated),
     ]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from evolvent.credit.across import MovingBaseline
 from evolvent.credit.advantage import imitate_all
 from evolvent.curriculum import Uniform
-from evolvent.effects import FIRST_LEVEL, Arm, Observation, arm, compare_tasks
+from evolvent.effects import FIRST_LEVEL, Arm, Observation, arm, compare_ends, compare_tasks
 from evolvent.effects.replay import replay
 from evolvent.envs.games import FIRST, SECOND, Nim
 from evolvent.evals.measure import value_of
@@ -101,7 +101,10 @@ def effect(seed: int) -> list[Observation]:
     plan = replace(build(), eval_every=build().num_steps)
     treated, control = arm(plan, seed), arm(replace(plan, reward=coin), seed)
     return [
-        compare_tasks("self-play wins more games against chance", "greater", treated, control, metric="games won"),
+        compare_ends("after self-play it wins more games against chance", "greater", treated, metric="games won"),
+        compare_tasks(
+            "self-play wins more of them than play for lots", "greater", treated, control, metric="games won"
+        ),
         Observation(
             claim="self-play wins more games against a perfect opponent",
             kind="greater",
