@@ -17,7 +17,7 @@ CARD = Card(
     title="Clipped Importance Sampling Policy Optimization",
     paper="arXiv:2506.13585 (MiniMax-M1)",
     changes=("training",),
-    claim="with a bounded weight in place of a clip no token loses its gradient, and a better strategy is learned faster",
+    claim="with a bounded weight in place of a clip no token loses its gradient, and what pays is learned faster",
     verdict="not measured",
 )
 
