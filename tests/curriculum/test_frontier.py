@@ -231,6 +231,12 @@ def test_a_uniform_mixture_draws_the_first_levels_alike_and_learns_nothing():
     assert [drawn.count(c) / 9000 for c in (A1, A2, B1)] == pytest.approx([1 / 3] * 3, abs=0.03)
 
 
-@pytest.mark.parametrize("plan", [Frontier(start_levels=2), Uniform(3)])
+def test_a_uniform_mixture_of_some_families():
+    assert Uniform(2, ("a",)).begin(SOURCE).open_cells() == [A1, A2]
+    with pytest.raises(BadInput, match="no such family"):
+        Uniform(2, ("c",)).begin(SOURCE)
+
+
+@pytest.mark.parametrize("plan", [Frontier(start_levels=2), Uniform(3), Uniform(1, ("a",))])
 def test_a_curriculum_survives_json(plan):
     assert from_json(to_json(plan)) == plan

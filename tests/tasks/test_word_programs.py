@@ -6,7 +6,7 @@ import pytest
 from evolvent.codec import from_json, to_json
 from evolvent.errors import BadInput
 from evolvent.records import Origin
-from evolvent.tasks.word_programs import Program, Step, check, draw_step, draw_word, program_of, task_of
+from evolvent.tasks.word_programs import ENDS, Program, Step, check, draw_step, draw_word, program_of, task_of
 
 
 def test_steps_on_words_worked_by_hand():
@@ -19,6 +19,10 @@ def test_steps_on_words_worked_by_hand():
         Step("upper", 2): ("uppercase every 2nd", "aBcD"),
         Step("count", letter="a"): ("count a", "1"),
         Step("drop", letter="b"): ("drop every b", "acd"),
+        Step("add", letter="x"): ("add x behind", "abcdx"),
+        Step("lead", letter="x"): ("put x in front", "xabcd"),
+        Step("cut", 1): ("leave out the first letter", "bcd"),
+        Step("cut", 3): ("leave out the first 3 letters", "d"),
         Step("reverse", least=4): ("reverse if 4 or longer", "dcba"),
         Step("reverse", least=5): ("reverse if 5 or longer", "abcd"),
     }
@@ -34,6 +38,8 @@ def test_steps_are_drawn_so_that_they_change_something():
         ("uppercase every 3rd", "abCdeF"),
     }
     assert draw_step("drop", "aaa", random.Random(0)) == Step("count", letter="a")
+    ends = [draw_step(name, "aa", random.Random(i), "bc") for name in ENDS for i in range(20)]
+    assert {s.letter for s in ends} == {"", "b", "c"} and all(s.apply("aa") not in ("", "aa") for s in ends)
     assert set(draw_word(random.Random(0), 5, "abc")) <= set("abc")
 
 

@@ -158,9 +158,10 @@ class LiveFrontier:
 
 @dataclass(frozen=True, slots=True)
 class Uniform:
-    """Every family's first `num_levels` levels alike; nothing is learned about them."""
+    """The first `num_levels` levels of `families` alike, by default of every one; nothing is learned about them."""
 
     num_levels: int = 1
+    families: tuple[str, ...] = ()
 
     def begin(self, source: Source) -> LiveUniform:
         """The mixture at work on a source."""
@@ -172,7 +173,11 @@ class LiveUniform:
 
     def __init__(self, plan: Uniform, source: Source) -> None:
         self.events: list[str] = []
-        self._cells = [(f, level) for f in source.families for level in source.levels(f)[: plan.num_levels]]
+        missing = sorted(set(plan.families) - set(source.families))
+        if missing:
+            raise BadInput("no such family", where="curriculum.families", got=missing[0], wanted=source.families)
+        families = plan.families or source.families
+        self._cells = [(f, level) for f in families for level in source.levels(f)[: plan.num_levels]]
 
     def open_cells(self) -> list[CellKey]:
         """The cells that may be drawn."""

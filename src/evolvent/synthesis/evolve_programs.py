@@ -10,11 +10,10 @@ from types import MappingProxyType
 
 from evolvent.records import Task
 from evolvent.synthesis.evolve import Operator, Rule
-from evolvent.tasks.word_programs import NUMERIC, Program, Step, draw_step, draw_word, program_of, task_of
+from evolvent.tasks.word_programs import ENDS, NUMERIC, Program, Step, draw_step, draw_word, program_of, task_of
 
 __all__ = ["IN_BREADTH", "IN_DEPTH", "OPERATORS", "RULES", "adds_nothing", "answer_fails", "copies_operator"]
 
-WORD_STEPS = ("reverse", "rotate", "double", "drop")
 ALPHABET = "abcdef"  # so few that a small model learns steps, and not letters
 MAX_ANSWER = 40  # characters
 OPERATOR_WORDS = re.compile(
@@ -68,7 +67,7 @@ def add_step(task: Task, rng: random.Random) -> Task:
     elif len(last) < 2:  # too short for most steps
         return task
     else:
-        step = draw_step(rng.choice((*WORD_STEPS, "count")), last, rng)
+        step = draw_step(rng.choice(ENDS), last, rng, ALPHABET)
     return _with(task, replace(program, steps=(*program.steps, step)))
 
 
@@ -94,8 +93,8 @@ def draw_program(rng: random.Random, num_letters: int, num_steps: int) -> Progra
     for _ in range(num_steps):
         before = (program.word, *program.results())[-1]
         taken = program.steps[-1].name if program.steps else ""
-        names = [name for name in WORD_STEPS if name != taken and (name != "drop" or len(set(before)) > 1)]
-        step = draw_step(rng.choice(names), before, rng) if len(before) > 1 else Step("double")
+        names = [name for name in ENDS if name != taken and (name != "cut" or len(before) > 1)]
+        step = draw_step(rng.choice(names), before, rng, ALPHABET)
         program = replace(program, steps=(*program.steps, step))
     return program
 

@@ -14,7 +14,8 @@ from evolvent.records import Origin, Private, Reference, Score, Task, said
 JUDGE = Reference("evolvent.tasks.word_programs:check")
 STEPS = ("reverse", "rotate", "upper", "double", "sort")
 CLOSINGS = ("count", "drop")
-NAMES = (*STEPS, *CLOSINGS, "plus", "times")
+ENDS = ("add", "cut", "lead", "double")  # steps at an end of a word, which copy the rest
+NAMES = tuple(dict.fromkeys((*STEPS, *CLOSINGS, *ENDS, "plus", "times")))
 NUMERIC = ("plus", "times")  # steps on what was counted
 AFTER = ">"  # stands between the results of steps in a worked solution
 
@@ -39,6 +40,9 @@ class Step:
             "rotate": f"first {self.number} to end",
             "upper": f"uppercase every {ordinal(self.number)}",
             "double": f"double the last {self.number} letters" if self.number > 1 else "double the last letter",
+            "add": f"add {self.letter} behind",
+            "lead": f"put {self.letter} in front",
+            "cut": f"leave out the first {self.number} letters" if self.number > 1 else "leave out the first letter",
             "count": f"count {self.letter}",
             "drop": f"drop every {self.letter}",
             "plus": f"plus {self.number}",
@@ -69,6 +73,12 @@ class Step:
                 return "".join(raised)
             case "double":
                 return text + text[-max(self.number, 1) :]
+            case "add":
+                return text + self.letter
+            case "lead":
+                return self.letter + text
+            case "cut":
+                return tail
             case "drop":
                 return text.replace(self.letter, "")
             case "count":
@@ -119,8 +129,12 @@ class Program:
         return replace(self, steps=(*self.steps[:place], step, *self.steps[place + 1 :]))
 
 
-def draw_step(name: str, word: str, rng: random.Random) -> Step:
-    """A step of this name that can be taken on `word`, its number or letter drawn."""
+def draw_step(name: str, word: str, rng: random.Random, alphabet: str = string.ascii_lowercase) -> Step:
+    """A step of this name that can be taken on `word`, its number or letter drawn; a new letter from `alphabet`."""
+    if name in ("add", "lead"):
+        return Step(name, letter=rng.choice(alphabet))
+    if name == "cut":
+        return Step(name, 1)
     if name == "rotate":
         return Step(name, rng.randint(1, min(3, len(word) - 1)))
     if name == "upper":
