@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evolvent.codec import from_json, to_json
-from evolvent.records import Episode, Origin, Outcome, Private, Reference, Task, Trace, said
+from evolvent.records import Episode, Origin, Outcome, Private, Reference, Score, Task, Trace, said
 from evolvent.rewards import Shuffled, by_task, judge_episodes, shuffled, training_scores
 from evolvent.seeds import stream
+
+ROLES = (("setter", 100.0), ("solver/1", 200.0), ("solver/2", 300.0))
 
 
 def batch(num: int) -> list[Episode]:
@@ -47,6 +49,23 @@ def test_an_episode_without_a_score_takes_no_part() -> None:
     stopped = replace(judged[4].traces[0], outcome=Outcome.VERIFIER_FAILED, score=None)
     judged[4] = replace(judged[4], traces=(stopped,))
     assert training_scores(shuffled, judged, stream(0, "x"))[4] == judged[4]
+
+
+def test_each_role_gets_the_scores_of_its_role() -> None:
+    judged = [
+        replace(
+            e, traces=tuple(Trace(e.task.task_id, 0, seat, "p", (), score=Score(value + i)) for seat, value in ROLES)
+        )
+        for i, e in enumerate(batch(12))
+    ]
+    told = training_scores(shuffled, judged, stream(0, "roles"))
+    for j, (seat, value) in enumerate(ROLES):
+        given = [e.traces[j].score.value for e in told if e.traces[j].score]
+        assert seat.startswith("solver") or all(value <= v < value + 12 for v in given)
+    setters = [e.traces[0].score.value for e in told if e.traces[0].score]
+    assert sorted(setters) == [100.0 + i for i in range(12)] != setters
+    solvers = [t.score.value for e in told for t in e.traces[1:] if t.score]
+    assert sorted(solvers) == sorted(value + i for i in range(12) for _, value in ROLES[1:]) != solvers
 
 
 @settings(max_examples=50, deadline=None)

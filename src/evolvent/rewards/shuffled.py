@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import TypeVar
 
-from evolvent.records import Episode, Score
+from evolvent.records import Episode, Score, role_of
 from evolvent.rewards.by_task import by_task
 from evolvent.rewards.judge import Judge, Judgement
 
@@ -42,15 +42,21 @@ shuffled = Shuffled()
 def training_scores(judge: Judge, episodes: Sequence[Episode], rng: Random) -> list[Episode]:
     """The judged episodes of a batch with the scores that an update may see: the true ones, unless the judge says else.
 
-    Episodes without a score stay as they are and take no part.
+    Traces without a score stay as they are and take no part; the scores of one role go to traces of that role.
     """
     rewrite = getattr(judge, "for_training", None)
-    places = [i for i, episode in enumerate(episodes) if episode.traces and episode.traces[0].score is not None]
     if rewrite is None:
         return list(episodes)
-    told = list(episodes)
-    scores = rewrite([episodes[i].traces[0].score for i in places], rng)
-    for i, score in zip(places, scores, strict=True):
-        traces = tuple(replace(trace, score=score) for trace in episodes[i].traces)
-        told[i] = replace(episodes[i], traces=traces)
-    return told
+    places: dict[str, list[tuple[int, int]]] = {}
+    for i, episode in enumerate(episodes):
+        for j, trace in enumerate(episode.traces):
+            if trace.score is not None:
+                places.setdefault(role_of(trace.seat), []).append((i, j))
+    told: dict[tuple[int, int], Score] = {}
+    for role in sorted(places):
+        scores = rewrite([episodes[i].traces[j].score for i, j in places[role]], rng)
+        told |= dict(zip(places[role], scores, strict=True))
+    return [
+        replace(e, traces=tuple(replace(t, score=told.get((i, j), t.score)) for j, t in enumerate(e.traces)))
+        for i, e in enumerate(episodes)
+    ]
