@@ -40,7 +40,8 @@ CARD = Card(
     "reward, so the tag alone shortens. Tags that fit in 0.75, 32 steps: 8.1 against 9.0, hard ones 0.47 right against "
     "0.66. In 0.65, 48 steps: 8.0 against 8.3, and hard questions that are called easy use the tool as well. "
     "As it stands (0.7, 24 steps) the outcome alone is no steady control on hard ones: 25.3 tokens and 0.31 right, "
-    "12.2 and 0.02 on seed 101, against 25.5 and 0.38, 25.8 and 0.32. Easy questions that are called hard cost accuracy too: replies run on.",
+    "12.2 and 0.02 on seed 101, against 25.5 and 0.38, 25.8 and 0.32. Easy questions that are called hard "
+    "cost accuracy too: replies run on.",
 )
 
 EASY, HARD = "[Easy]", "[Hard]"
