@@ -12,7 +12,7 @@ from evolvent.effects import Observation, arm, compare_tasks
 from evolvent.envs import Toolbox
 from evolvent.errors import BadInput
 from evolvent.evals.measure import Suite
-from evolvent.plans import Card, Improve, cold_start
+from evolvent.plans import Card, Improve, Phase
 from evolvent.records import Origin, Private, Task, said
 from evolvent.rollouts.seat import Budgets
 from evolvent.rollouts.workflows import Demonstrate, single
@@ -35,13 +35,8 @@ CARD = Card(
 SEEDS, EVOLVED, UNSCREENED = FAMILIES = ("seeds", "evolved", "unscreened")
 LEVELS = (1, 2)  # of evolution, each ROUNDS_PER_LEVEL rounds
 ROUNDS_PER_LEVEL = 2
-NUM_LETTERS = 4
 USED = ("add step", "breadth", "deepen")
 WARM_UP = Schedule(warmup_steps=20)
-COLD_START = replace(
-    cold_start(120, Muon(0.02, AdamW(3e-3, schedule=WARM_UP)), Likelihood(token_mean), levels=1, direct_frac=0.0),
-    curriculum=Uniform(1, (SEEDS,)),
-)
 MAX_TRIES = 60  # one task in eight is held out, and a test task must come from a test task
 
 
@@ -55,6 +50,7 @@ class Evolved:
 
     num_each: int = 1024
     broken_frac: float = 0.0
+    num_letters: int = 3  # at first
     seed: int = 0
 
     @property
@@ -84,9 +80,9 @@ class Evolved:
 def grown(source: Evolved, family: str, index: int, split: str) -> tuple[Task, ...]:
     """A seed and what it has become after each round; pure in its arguments."""
     rng = stream(source.seed, "programs", split, index)
-    program = draw_program(rng, NUM_LETTERS, 1)
+    program = draw_program(rng, source.num_letters, 1)
     while split_of("programs", program.terse) != split:
-        program = draw_program(rng, NUM_LETTERS, 1)
+        program = draw_program(rng, source.num_letters, 1)
     root = task_of(program, f"{family}-{split}-{index}", Origin("programs"), family=family, level=0, split=split)
     if family == SEEDS:
         return (root,)
@@ -99,7 +95,7 @@ def grown(source: Evolved, family: str, index: int, split: str) -> tuple[Task, .
 
 def elsewhere(child: Task, parent: Task) -> str:
     """A child whose words belong to the other split would tell one the other's tasks."""
-    return "" if split_of("programs", child.question.split("#")[-1]) == child.split else "of the other split"
+    return "" if split_of("programs", child.question) == child.split else "of the other split"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +119,7 @@ class Faulty:
 
 def build() -> Improve:
     """Imitation of the worked solutions of seeds, then of what four rounds of evolution made of them."""
+    loss, fast = Likelihood(token_mean), Muon(0.02, AdamW(3e-3, schedule=WARM_UP))
     return Improve(
         recipe="evol_instruct",
         source=Evolved(),
@@ -131,9 +128,9 @@ def build() -> Improve:
         practice_workflow=Demonstrate(),
         curriculum=Uniform(len(LEVELS), (EVOLVED,)),
         advantage=imitate_all,
-        loss=Likelihood(token_mean),
+        loss=loss,
         optimizer=Muon(0.01, AdamW(1.5e-3, schedule=WARM_UP)),  # at 0.02 more of the seeds is forgotten
-        cold_start=COLD_START,
+        cold_start=Phase(120, 32, 1, Demonstrate(), Uniform(1, (SEEDS,)), imitate_all, loss, fast),
         num_steps=200,
         tasks_per_step=32,
         group_size=1,
@@ -145,10 +142,9 @@ def build() -> Improve:
 def effect(seed: int) -> list[Observation]:
     """2,048 tasks each: seeds alone, evolved and screened, evolved and not; a quarter of what is evolved is broken."""
     plan = replace(build(), source=Evolved(broken_frac=0.25), suite=Suite(192, 192, 16, len(LEVELS), best_of=1))
-    treated = arm(plan, seed)
-    seeds = arm(replace(plan, curriculum=Uniform(1, (SEEDS,))), seed)
-    unscreened = arm(replace(plan, curriculum=Uniform(len(LEVELS), (UNSCREENED,))), seed)
+    curricula = (Uniform(len(LEVELS), (family,)) for family in (EVOLVED, SEEDS, UNSCREENED))
+    treated, on_seeds, on_all = (arm(replace(plan, curriculum=one), seed) for one in curricula)
     return [
-        compare_tasks("evolved tasks teach more than as many seeds", "greater", treated, seeds, levels=LEVELS),
-        compare_tasks("elimination is needed where the evolver fails", "greater", treated, unscreened, levels=LEVELS),
+        compare_tasks("evolved tasks teach more than as many seeds", "greater", treated, on_seeds, levels=LEVELS),
+        compare_tasks("elimination is needed where the evolver fails", "greater", treated, on_all, levels=LEVELS),
     ]
