@@ -17,7 +17,7 @@ from typing import Any
 from evolvent.codec import encode, to_json
 from evolvent.credit.advantage import imitate_all
 from evolvent.effects.session import current
-from evolvent.effects.versions import code_digest
+from evolvent.effects.versions import code_digest, modules_digest
 from evolvent.plans import Improve, part
 from evolvent.store import Run, origin
 from evolvent.store.atomic import disk_errors_at, sweep, write_folder
@@ -86,8 +86,12 @@ def cold_part(plan: Improve) -> Improve:
 
 
 def digest(cold: Improve) -> str:
-    """What decides a cold start, as a name: the plan with its seed, the code, and the versions of what it runs on."""
-    about = [encode(cold), code_digest(), origin.versions()]
+    """What decides a cold start, as a name: the plan with its seed, the code, and the versions of what it runs on.
+
+    Parts that a recipe, or a user, keeps in a module of their own count with that module.
+    """
+    plan = encode(cold)
+    about = [plan, code_digest(), modules_digest(plan), origin.versions()]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
 
 

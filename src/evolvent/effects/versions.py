@@ -6,12 +6,17 @@ import ast
 import functools
 import hashlib
 import importlib
+import json
+import re
+import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 HOME = Path(__file__).resolve().parents[1]
 # what shows, serves or starts experiments does not decide how they end
 BYSTANDERS = ("cli", "dashboard", "hive", "recipes", "serve")
+PART = re.compile(r'"([\w.]+):[\w.]+"')  # the import path of a part
 WITH_DOCSTRING = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -25,6 +30,16 @@ def code_digest() -> str:
 def recipe_digest(name: str) -> str:
     """Of a recipe's module and of the recipes that it varies."""
     return digest_of(sorted(_files_of(importlib.import_module(name), set())))
+
+
+def modules_digest(plan: Any) -> str:
+    """Of the modules, none of them in `code_digest`, from which an encoded plan takes its parts."""
+    named = {found[1] for found in PART.finditer(json.dumps(plan))}
+    files = [
+        Path(str(sys.modules[name].__file__)) for name in named if getattr(sys.modules.get(name), "__file__", None)
+    ]
+    own = [p for p in files if not p.is_relative_to(HOME) or p.relative_to(HOME).parts[0] in BYSTANDERS]
+    return digest_of(sorted(own))
 
 
 def _files_of(module: ModuleType, seen: set[Path]) -> set[Path]:
