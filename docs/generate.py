@@ -153,11 +153,13 @@ def recipes() -> dict[str, Any]:
 
 
 def recipe_table() -> str:
-    """A row per recipe."""
-    rows = ["| recipe | what | paper | changes |", "|---|---|---|---|"]
+    """A row per recipe: what it is, and what its main claim came to."""
+    board = measured()
+    rows = ["| recipe | method | measured against its control, 95 % | verdict |", "|---|---|---|---|"]
     for name, module in recipes().items():
-        card = module.CARD
-        rows.append(f"| [`{name}`](docs/recipes.md#{name}) | {card.title} | {card.paper} | {', '.join(card.changes)} |")
+        card, first = module.CARD, board[name]["contrasts"][0] if name in board else None
+        found = f"{first['claim']}: {first['metric']} {gap_of(first)}" if first else "-"
+        rows.append(f"| [`{name}`](docs/recipes.md#{name}) | {card.title} | {found} | {card.verdict} |")
     return "\n".join(rows) + "\n"
 
 
