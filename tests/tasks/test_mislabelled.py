@@ -4,14 +4,15 @@ import pytest
 
 from evolvent.codec import from_json, to_json
 from evolvent.errors import BadInput
-from evolvent.tasks import Procedural, Source
+from evolvent.tasks import Source
+from evolvent.tasks.copies import Copies
 from evolvent.tasks.mislabelled import Mislabelled, next_digit, other_digit
 
-CLEAN = Procedural(("follow",), only_levels=(4,))
+CLEAN = Copies()
 
 
 def tasks(source, split="train", num=400):
-    return [source.task("follow", 4, i, split) for i in range(num)]
+    return [source.task("copies", 1, i, split) for i in range(num)]
 
 
 def test_a_share_of_training_solutions_ends_wrong_and_no_answer_changes():
@@ -27,7 +28,7 @@ def test_a_share_of_training_solutions_ends_wrong_and_no_answer_changes():
 def test_test_tasks_are_untouched_and_the_error_belongs_to_the_task():
     source = Mislabelled(CLEAN, 1.0, other_digit)
     assert tasks(source, "test", 50) == tasks(CLEAN, "test", 50)
-    assert tasks(source, num=20)[7] == source.task("follow", 4, 7)
+    assert tasks(source, num=20)[7] == source.task("copies", 1, 7)
     assert from_json(to_json(source)) == source
 
 

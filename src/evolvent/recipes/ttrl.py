@@ -10,11 +10,10 @@ from evolvent.credit.advantage import Standardized
 from evolvent.credit.first import FirstOf
 from evolvent.curriculum import Uniform
 from evolvent.curriculum.draw import draw_tasks
-from evolvent.effects import FIRST_LEVEL, Arm, Observation, arm, compare_tasks
+from evolvent.effects import FIRST_LEVEL, Arm, Observation, arm, compare_ends, compare_tasks
 from evolvent.effects.arms import FIRST_SEED, NEVER
 from evolvent.effects.replay import replay
 from evolvent.envs import Toolbox
-from evolvent.evals.contrast import Kind
 from evolvent.evals.measure import value_of
 from evolvent.models.spec import ModelSpec
 from evolvent.plans import Card, Improve, cold_start
@@ -23,8 +22,8 @@ from evolvent.rewards import Shuffled, by_task, judge_episodes
 from evolvent.rewards.consensus import Consensus
 from evolvent.rollouts.seat import Budgets
 from evolvent.rollouts.workflows import single
+from evolvent.tasks.copies import Copies
 from evolvent.tasks.mislabelled import Mislabelled, Wrong, next_digit, other_digit
-from evolvent.tasks.procedural import Procedural
 from evolvent.training.losses import Clip, Likelihood, PolicyLoss, per_token, sequence_mean, token_mean
 from evolvent.training.optim import AdamW, Muon, Schedule
 
@@ -39,20 +38,21 @@ CARD = Card(
 
 NUM_VOTES, NUM_TRAINED = 16, 8  # half of the votes are trained on, as published (64 and 32)
 NUM_QUESTIONS = 512
+SCATTERED, COMMON = 0.6, 0.7  # shares of wrong demonstrations: the truth is the most frequent answer, and is not
 NUM_EARLY = 8  # steps before most labels are right
 
 
 def build() -> Improve:
-    """Following arrows, taught by demonstrations two thirds of which end wrong; practice sees no answer at all.
+    """Numbers to be said again, taught by demonstrations most of which end wrong; practice sees no answer at all.
 
     `truth` measures, and nothing else looks at it: the curriculum is blind, and so is the reward.
     """
     return Improve(
         recipe="ttrl",
-        source=taught(0.65, other_digit),
+        source=taught(SCATTERED, other_digit),
         model=ModelSpec(depth=2),
         cold_start=cold_start(
-            250,
+            200,
             Muon(lr=0.02, rest=AdamW(lr=3e-3, schedule=Schedule(warmup_steps=20))),
             Likelihood(token_mean),
             levels=1,
@@ -66,8 +66,8 @@ def build() -> Improve:
         truth=by_task,
         advantage=FirstOf(NUM_TRAINED, Standardized(ddof=1, eps=1e-6)),
         loss=PolicyLoss(ratio=per_token, gain=Clip(0.2, 0.2), reduce=sequence_mean),
-        optimizer=AdamW(lr=1e-3),
-        num_steps=30,
+        optimizer=AdamW(lr=3e-4),
+        num_steps=40,
         tasks_per_step=32,
         group_size=NUM_VOTES,
         budgets=Budgets(turn_tokens=8, context_tokens=64, episode_tokens=8),
@@ -76,22 +76,23 @@ def build() -> Improve:
 
 
 def taught(share: float, wrong: Wrong, seed: int = 0) -> Mislabelled:
-    """Paths of four steps whose demonstrations end wrong in a share of cases."""
-    return Mislabelled(Procedural(("follow",), seed, only_levels=(4,)), share, wrong)
+    """Numbers, a share of which is shown with a wrong last digit."""
+    return Mislabelled(Copies(seed=seed), share, wrong)
 
 
 def effect(seed: int) -> list[Observation]:
     """The vote as reward where errors scatter and where they are all the same; rewards shuffled as the control."""
-    plan = replace(build(), source=taught(0.65, other_digit, FIRST_SEED + seed), suite=FIRST_LEVEL, eval_every=NEVER)
+    plan = replace(build(), suite=FIRST_LEVEL, eval_every=NEVER)
+    plan = replace(plan, source=taught(SCATTERED, other_digit, FIRST_SEED + seed))
     scattered, shuffled = arm(plan, seed), arm(replace(plan, reward=Shuffled(Consensus())), seed)
-    common = arm(replace(plan, source=taught(0.6, next_digit, FIRST_SEED + seed)), seed)
+    common = arm(replace(plan, source=taught(COMMON, next_digit, FIRST_SEED + seed)), seed)
     return [
         passes_the_first_vote(scattered, seed),
         compare_tasks(
             "where errors scatter, the vote teaches and shuffled votes do not", "greater", scattered, shuffled
         ),
-        since_before("where errors scatter, held-out questions gain too", "greater", scattered),
-        since_before("where one wrong answer is the most frequent, accuracy falls", "less", common),
+        compare_ends("where errors scatter, held-out questions gain too", "greater", scattered),
+        compare_ends("where one wrong answer is the most frequent, accuracy falls", "less", common),
         rewards_are_right_more_often_than_labels(scattered),
     ]
 
@@ -110,14 +111,6 @@ def passes_the_first_vote(after: Arm, seed: int) -> Observation:
         control=tuple(component(group[0], "label_right") for group in voted),
         spent=after.spent,
         spent_control=after.spent,
-    )
-
-
-def since_before(claim: str, kind: Kind, arm: Arm) -> Observation:
-    """Held-out accuracy after practice against before it: two ends of one run."""
-    before, after = arm.outcomes(report="before"), arm.outcomes()
-    return Observation(
-        claim, kind, "accuracy", tuple(after.values()), tuple(before[task] for task in after), arm.spent, arm.spent
     )
 
 
