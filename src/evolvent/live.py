@@ -66,7 +66,9 @@ class Live:
             self.curriculum.restore(memory["curriculum"])
             for name, state in memory.get("advantages", {}).items():
                 self.advantages[name].restore(state)
-            if hasattr(self.judge, "restore") and "judge" in memory:  # a shared cold start was judged by the truth alone
+            if (
+                hasattr(self.judge, "restore") and "judge" in memory
+            ):  # a shared cold start was judged by the truth alone
                 self.judge.restore(memory["judge"])
             self.num_tokens = memory["num_tokens"]
         if not self.plan.num_cold and not kept:

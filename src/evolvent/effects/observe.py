@@ -43,9 +43,12 @@ def compare_tasks(
     )
 
 
-def compare_ends(claim: str, kind: Kind, arm: Arm, *, column: str = "scores", **more: Any) -> Observation:
+def compare_ends(
+    claim: str, kind: Kind, arm: Arm, *, column: str = "scores", levels: Iterable[int] = (), **more: Any
+) -> Observation:
     """A column of the last report against that of the first, on the same held-out tasks: two ends of one run."""
-    before, after = arm.outcomes(column, report="before"), arm.outcomes(column)
+    levels = tuple(levels)
+    before, after = arm.outcomes(column, report="before", levels=levels), arm.outcomes(column, levels=levels)
     common = [task for task in after if task in before]
     return Observation(
         claim=claim,

@@ -11,12 +11,11 @@ from statistics import fmean
 
 from evolvent.credit.advantage import Standardized
 from evolvent.curriculum import Uniform
-from evolvent.effects import Arm, Observation, arm, compare_tasks
+from evolvent.effects import Arm, Observation, arm, compare_ends, compare_tasks
 from evolvent.effects.arms import FIRST_SEED, NEVER
 from evolvent.effects.replay import replay
 from evolvent.envs.world import World
 from evolvent.errors import BadInput
-from evolvent.evals.contrast import Kind
 from evolvent.evals.measure import Suite, value_of
 from evolvent.plans import Card, Improve
 from evolvent.recipes import circle
@@ -224,6 +223,9 @@ def build() -> Improve:
     )
 
 
+TOKENS = {"column": "num_tokens", "metric": "tokens"}
+
+
 def effect(seed: int) -> list[Observation]:
     """With the rewards for tag and length against the outcome alone, and what forced tags do to the policy then."""
     suite = Suite(num_tasks=NUM_HELD_OUT, num_tasks_above=NUM_HELD_OUT, num_levels=2, num_tasks_during=16, best_of=1)
@@ -235,26 +237,18 @@ def effect(seed: int) -> list[Observation]:
             "less",
             treated,
             control,
-            column="num_tokens",
             levels=(EASIEST,),
-            metric="tokens",
+            **TOKENS,
         ),
-        since_before("replies to easy questions get shorter", "less", treated, EASIEST, "num_tokens"),
-        since_before("replies to hard questions do not", "greater", treated, HARDEST, "num_tokens"),
-        since_before("easy questions are answered as well as before", "equal", treated, EASIEST, "scores"),
-        since_before("hard questions are answered better than before", "greater", treated, HARDEST, "scores"),
+        compare_ends("replies to easy questions get shorter", "less", treated, levels=(EASIEST,), **TOKENS),
+        compare_ends("replies to hard questions do not", "greater", treated, levels=(HARDEST,), **TOKENS),
+        compare_ends(
+            "easy questions are answered as well as before", "equal", treated, levels=(EASIEST,), tolerance=0.05
+        ),
+        compare_ends("hard questions are answered better than before", "greater", treated, levels=(HARDEST,)),
         tags_say_how_hard(treated),
         *forced_tags_set_the_budget(treated),
     ]
-
-
-def since_before(claim: str, kind: Kind, arm: Arm, level: int, column: str) -> Observation:
-    """A column of one level after practice against before it: two ends of one run."""
-    before, after = (arm.outcomes(column, report=name, levels=(level,)) for name in ("before", "after"))
-    values, earlier = tuple(after.values()), tuple(before[task] for task in after)
-    metric = "accuracy" if column == "scores" else "tokens"
-    tolerance = 0.05 if kind == "equal" else None
-    return Observation(claim, kind, metric, values, earlier, arm.spent, arm.spent, tolerance=tolerance)
 
 
 def tags_say_how_hard(arm: Arm) -> Observation:
