@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 
 from evolvent.errors import BadInput
@@ -41,12 +42,7 @@ class Copies:
     def task(self, family: str, level: int, index: int, split: str = "train") -> Task:
         """Task `index` of a split."""
         rng = stream(self.seed, FAMILY, self.num_digits, split, index)
-
-        def draw() -> Draft:
-            number = str(rng.randrange(10 ** (self.num_digits - 1), 10**self.num_digits))
-            return Draft(f"{number}?", number, solution=(said("assistant", number),))
-
-        draft = draw_of_split(draw, FAMILY, level, split)
+        draft = draw_of_split(lambda: self._make(rng), FAMILY, level, split)
         return Task(
             task_id=f"{FAMILY}-{self.num_digits}-{split}-{self.seed}-{index}",
             family=FAMILY,
@@ -57,3 +53,7 @@ class Copies:
             origin=Origin(how="drawn"),
             split=split,
         )
+
+    def _make(self, rng: random.Random) -> Draft:
+        number = str(rng.randrange(10 ** (self.num_digits - 1), 10**self.num_digits))
+        return Draft(f"{number}?", number, solution=(said("assistant", number),))
