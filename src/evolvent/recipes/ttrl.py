@@ -38,7 +38,7 @@ CARD = Card(
 
 NUM_VOTES, NUM_TRAINED = 16, 8  # half of the votes are trained on, as published (64 and 32)
 NUM_QUESTIONS = 512
-SCATTERED, COMMON = 0.6, 0.7  # shares of wrong demonstrations: the truth is the most frequent answer, and is not
+SCATTERED, COMMON = 0.6, 0.8  # shares of wrong demonstrations: the truth is the most frequent answer, and is not
 NUM_EARLY = 8  # steps before most labels are right
 
 
