@@ -18,7 +18,7 @@ CARD = Card(
     paper="arXiv:2506.13585 (MiniMax-M1)",
     changes=("training",),
     claim="with a bounded weight in place of a clip no token loses its gradient, and what pays is learned faster",
-    verdict="not measured",
+    verdict="shown",
 )
 
 

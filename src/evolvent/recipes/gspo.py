@@ -17,7 +17,7 @@ CARD = Card(
     paper="arXiv:2507.18071",
     changes=("training",),
     claim="the geometric mean of an attempt's ratios has far less variance than the ratios of its tokens",
-    verdict="not measured",
+    verdict="shown",
 )
 
 

@@ -38,6 +38,7 @@ CARD = Card(
     paper="OpenReview fGIqGfmgkW (ICLR 2025)",
     changes=("rewards", "credit", "training"),
     claim="scores of whole answers, merged in a tree, tell which step was wrong, and train a better scorer of steps",
+    verdict="unstable",
     note=(
         "Among whole attempts the advantage is one of noise: where outcomes are told wrongly in 20 % of cases "
         "and not in 35 %, one fitted to whole answers picked a right one of 8 more often (0.79 to 0.89 against 0.65 to "

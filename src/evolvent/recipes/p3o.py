@@ -20,7 +20,7 @@ CARD = Card(
     paper="arXiv:2310.00212",
     changes=("credit", "training"),
     claim="the update is the same under any offset of a prompt's rewards; with the batch as baseline it is not",
-    verdict="not measured",
+    verdict="shown",
 )
 
 

@@ -23,7 +23,7 @@ CARD = Card(
     paper="arXiv:1707.06347, arXiv:1506.02438 (GAE)",
     changes=("credit", "training"),
     claim="a learned critic needs no siblings: one attempt a task, and several clipped updates a batch",
-    verdict="not measured",
+    verdict="unstable",
     note="Measured where a wrong answer costs 1. With scores of 0 and 1 it weighs nothing without a baseline, and "
     "imitating the rest is better still: 0.99 against 0.90 with a critic, on a development seed.",
 )

@@ -30,6 +30,7 @@ CARD = Card(
     changes=("rollouts", "rewards"),
     claim="pay for uncertainty moves a challenger to what its solver is of two minds about, and a penalty for "
     "repetition keeps its questions apart",
+    verdict="shown",
 )
 
 

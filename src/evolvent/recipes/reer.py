@@ -45,6 +45,7 @@ CARD = Card(
     paper="arXiv:2509.06160",
     changes=("synthesis",),
     claim="plans found by local search on perplexity are nearer the truth than first guesses, and better to learn from",
+    verdict="shown",
 )
 
 LEAKS = CopyLeak(num_words=3)

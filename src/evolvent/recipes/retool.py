@@ -32,6 +32,7 @@ CARD = Card(
     paper="arXiv:2504.11536",
     changes=("envs", "rollouts", "rewards"),
     claim="after as many updates, an agent that may run code as it reasons is more accurate than one that only writes",
+    verdict="shown",
     note="Not claimed: that training on the interpreter's tokens hurts (after 40 updates of one development seed, with "
     "a group baseline, accuracy was 0.947 with them and 0.963 without), nor that answers get shorter (12 tokens in "
     "every arm).",

@@ -28,6 +28,7 @@ CARD = Card(
     paper="arXiv:2506.24119",
     changes=("envs", "rollouts", "rewards", "credit"),
     claim="an agent that only ever plays itself learns to win games against others",
+    verdict="unstable",
     note="The control unlearns legal moves on some seeds (0.32 to 0.00 on one development seed, where self-play "
     "went to 0.41; 0.44 to 0.80 on another). Not claimed, as development runs did not show it: (1) that a baseline per "
     "role helps. Roles are nearly equal here (the first seat wins 0.50 to 0.70), the noise of a batch's "

@@ -23,7 +23,7 @@ CARD = Card(
     paper="arXiv:2504.05118, arXiv:2503.01491 (value pretraining)",
     changes=("credit", "training"),
     claim="a critic that is fitted first and sees to the end of a trace trains better than one that starts from zero",
-    verdict="not measured",
+    verdict="unstable",
     note="Measured without the imitation of correct attempts, with which accuracy was alike (0.89 and 0.87), and where "
     "answers are so short that the policy's lambda is 0; at 0.95 it was alike too (0.83 and 0.82).",
 )

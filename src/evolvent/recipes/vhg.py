@@ -31,6 +31,7 @@ CARD = Card(
     paper="arXiv:2605.06660",
     changes=("rollouts", "rewards", "synthesis"),
     claim="paid for hard problems a setter writes broken ones, unless a verifier stands between it and its pay",
+    verdict="shown",
     note="two signs of the paper are no claims here: on development seeds solvers on seeds alone and on ungated ones "
     "tied at held-out depth, and the share of problems that the first solver never solves did not grow at every length",
 )
