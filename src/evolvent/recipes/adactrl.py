@@ -34,7 +34,9 @@ CARD = Card(
     paper="arXiv:2505.18822",
     changes=("rollouts", "rewards"),
     claim="replies get shorter on easy questions alone, as accurate as before, and a forced tag sets the budget",
-    note="Development seed 100. Demonstrations whose tag is a coin's toss: every question is called easy (0.97 of hard "
+    verdict="not shown",
+    note="What fails is the claim of equality: easy questions are answered better than before (0.94 to 0.98). "
+    "Development seed 100. Demonstrations whose tag is a coin's toss: every question is called easy (0.97 of hard "
     "ones), tokens on easy ones 8.4 against 16.6 with the outcome alone, and 8.4 with the tag's reward but no length "
     "reward, so the tag alone shortens. Tags that fit in 0.75, 32 steps: 8.1 against 9.0, hard ones 0.47 right against "
     "0.66. In 0.65, 48 steps: 8.0 against 8.3, and hard questions that are called easy use the tool as well. "

@@ -30,6 +30,7 @@ CARD = Card(
     paper="arXiv:2304.12244",
     changes=("synthesis",),
     claim="evolved tasks teach more than as many seeds, and elimination is needed where the evolver fails",
+    verdict="shown",
 )
 
 SEEDS, EVOLVED, UNSCREENED = FAMILIES = ("seeds", "evolved", "unscreened")

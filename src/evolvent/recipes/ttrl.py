@@ -34,6 +34,7 @@ CARD = Card(
     changes=("rewards", "credit"),
     claim="accuracy passes the initial majority vote without a label where the truth is the plurality, and falls "
     "where a common error is",
+    verdict="shown",
 )
 
 NUM_VOTES, NUM_TRAINED = 16, 8  # half of the votes are trained on, as published (64 and 32)
