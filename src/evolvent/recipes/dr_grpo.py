@@ -24,7 +24,7 @@ CARD = Card(
     changes=("credit", "training"),
     claim="dividing by a constant in place of the length stops wrong answers from growing, at equal accuracy",
     verdict="unstable",
-    note="what fails is the accuracy: 0.11 and 0.09 lower on two of three seeds, 0.02 higher on the third. Development: "
+    note="what fails is the accuracy: 0.11 and 0.09 lower on two of three seeds, 0.02 higher on the third. Earlier: "
     "0.43 against 0.44 (24 steps, seed 101) and against 0.47 (32 steps, seed 100)",
 )
 
