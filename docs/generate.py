@@ -159,7 +159,8 @@ def recipe_table() -> str:
     for name, module in recipes().items():
         card, first = module.CARD, board[name]["contrasts"][0] if name in board else None
         found = f"{first['claim']}: {first['metric']} {gap_of(first)}" if first else "-"
-        rows.append(f"| [`{name}`](docs/recipes.md#{name}) | {card.title} | {found} | {card.verdict} |")
+        told = verdict_of(board[name]) if first else card.verdict
+        rows.append(f"| [`{name}`](docs/recipes.md#{name}) | {card.title} | {bare(found)} | {told} |")
     return "\n".join(rows) + "\n"
 
 
@@ -168,8 +169,9 @@ def recipe_pages() -> str:
     board = measured()
     parts = [
         "# Recipes\n\nOne published method each; `evolvent run NAME` runs it, `evolvent effect NAME` measures what it "
-        "claims against its control.\nGenerated from the cards in the code and from [effects.json](effects.json), "
-        "which [effects.html](effects.html) draws.\n",
+        "claims against its control.\nA verdict is strict: `shown` where every claim holds, on the interval over all "
+        "seeds and on each seed; `unstable` where\nonly some seeds show what fails. Generated from the cards in the code "
+        "and from [effects.json](effects.json), which\n[effects.html](effects.html) draws.\n",
         board_table(board),
     ]
     for name, module in recipes().items():
@@ -213,7 +215,7 @@ def board_table(board: Mapping[str, Mapping[str, Any]]) -> str:
     for name, entry in board.items():
         first = entry["contrasts"][0]
         rows.append(
-            f"| [`{name}`](#{name}) | {entry['verdict']} | {first['metric']} | {first['treated']:.3g} | "
+            f"| [`{name}`](#{name}) | {verdict_of(entry)} | {bare(first['metric'])} | {first['treated']:.3g} | "
             f"{first['control']:.3g} | {gap_of(first)} | {entry['seconds']:.0f} |"
         )
     return "\n".join(rows) + "\n" if board else "No effect has been measured yet.\n"
@@ -229,14 +231,25 @@ def effect_table(entry: Mapping[str, Any]) -> str:
         within = f" within {one['tolerance']:g}" if one["tolerance"] is not None else ""
         seeds = ", ".join(f"{d:+.3g}" for d in one["per_seed"])
         rows.append(
-            f"| {one['claim']} | {one['metric']} | {one['treated']:.3g} | {one['control']:.3g} | {gap_of(one)} "
-            f"| {seeds} | {one['kind']}{within}: {'yes' if one['ok'] else 'no'} |"
+            f"| {bare(one['claim'])} | {bare(one['metric'])} | {one['treated']:.3g} | {one['control']:.3g} "
+            f"| {gap_of(one)} | {seeds} | {one['kind']}{within}: {'yes' if one['ok'] else 'no'} |"
         )
     notes = "".join(f" Budgets: {note}." for note in dict.fromkeys(c["note"] for c in entry["contrasts"]) if note)
     return "\n".join(rows) + (
         f"\n\nSeeds {', '.join(map(str, entry['seeds']))}; {entry['tokens']:,} tokens and {entry['updates']:,} updates "
         f"an arm; {entry['seconds']:.0f} s on two cores.{notes}\n"
     )
+
+
+def verdict_of(entry: Mapping[str, Any]) -> str:
+    """The verdict, and how many of the claims hold where not all do."""
+    held, num = sum(one["ok"] for one in entry["contrasts"]), len(entry["contrasts"])
+    return str(entry["verdict"]) + (f", {held} of {num} claims hold" if held < num else "")
+
+
+def bare(text: str) -> str:
+    """Words as they may stand in a table."""
+    return text.replace("|", r"\|").replace("\n", " ")
 
 
 def gap_of(one: Mapping[str, Any]) -> str:
@@ -270,8 +283,8 @@ def verb_table() -> str:
 
 
 def cell(text: str) -> str:
-    """Words as they may stand in a table."""
-    text = text.replace("|", r"\|").replace("\n", " ")
+    """A question as it may stand in a table, cut where it is long."""
+    text = bare(text)
     return f"`{text if len(text) <= 60 else text[:57] + '...'}`"
 
 
