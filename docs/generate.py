@@ -170,8 +170,8 @@ def recipe_pages() -> str:
     parts = [
         "# Recipes\n\nOne published method each; `evolvent run NAME` runs it, `evolvent effect NAME` measures what it "
         "claims against its control.\nA verdict is strict: `shown` where every claim holds, on the interval over all "
-        "seeds and on each seed; `unstable` where\nonly some seeds show what fails. Generated from the cards in the code "
-        "and from [effects.json](effects.json), which\n[effects.html](effects.html) draws.\n",
+        "seeds and on each seed; `unstable` where\nonly some seeds show what fails. Generated from the cards in the "
+        "code and from [effects.json](effects.json), which\n[effects.html](effects.html) draws.\n",
         board_table(board),
     ]
     for name, module in recipes().items():
