@@ -79,12 +79,15 @@ def _print_table(screen: Screen, cards: list[Card]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2))
-    for name in ("recipe", "what it is", "changes", "claim"):
+    for name in ("recipe", "what it is", "claim", "measured"):
         table.add_column(name, style="bold" if name == "recipe" else "")
     for card in cards:
-        table.add_row(card.name, escape(f"{card.title}; {card.paper}"), ", ".join(card.changes), escape(card.claim))
+        table.add_row(card.name, escape(f"{card.title}; {card.paper}"), escape(card.claim), card.verdict)
     screen.console.print(table)
-    screen.say("\nevolvent recipes NAME says which fields there are; evolvent run NAME field=value runs it")
+    screen.say(
+        "\nevolvent recipes NAME says which fields there are; evolvent run NAME field=value runs it,\n"
+        "evolvent effect NAME measures what it claims"
+    )
 
 
 def _print_card(screen: Screen, card: Card, plan: Improve) -> None:
@@ -97,6 +100,7 @@ def _print_card(screen: Screen, card: Card, plan: Improve) -> None:
         ("changes", ", ".join(card.changes)),
         ("claim", card.claim),
         ("verdict", card.verdict),
+        ("note", card.note),
     ):
         if words:
             screen.console.print(f"{name:<9}{words}", markup=False)
