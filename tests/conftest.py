@@ -1,10 +1,13 @@
 import os
+import signal
 
 # before anything imports torch: one thread each, so that two workers do not fight, and no hub
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C, tests send it
 
 from pathlib import Path  # noqa: E402
 
