@@ -77,8 +77,9 @@ def test_the_verdict_on_the_card_is_the_one_that_was_measured(name):
         assert holds(Contrast(**one), one["low"], one["high"]) or not one["ok"]
 
 
-def test_the_board_names_recipes_that_exist():
-    assert set(BOARD) <= set(NAMES)
+def test_the_board_and_the_exam_name_recipes_that_exist():
+    assert set(BOARD) | set(KILLED) <= set(NAMES)
+    assert exam.BY_ANSWER + exam.BY_ROLE and {*exam.BY_ANSWER, *exam.BY_ROLE} <= set(NAMES)
 
 
 @pytest.mark.slow
