@@ -66,9 +66,8 @@ class Live:
             self.curriculum.restore(memory["curriculum"])
             for name, state in memory.get("advantages", {}).items():
                 self.advantages[name].restore(state)
-            if (
-                hasattr(self.judge, "restore") and "judge" in memory
-            ):  # a shared cold start was judged by the truth alone
+            # a cold start that arms share was judged by the truth alone
+            if "judge" in memory and hasattr(self.judge, "restore"):
                 self.judge.restore(memory["judge"])
             self.num_tokens = memory["num_tokens"]
         if not self.plan.num_cold and not kept:
