@@ -24,6 +24,9 @@ VERBS = {
     "rescore": ("judge stored episodes again with another judge", "RUN reward=..."),
     "recipes": ("the published methods on offer", "[NAME]"),
     "effect": ("show whether a method does what it claims: treated against control", "NAME|--all [seeds=0,1,2]"),
+    "synth": ("write worlds and tasks to a folder, screened", "worlds|tasks out=FOLDER [num=...]"),
+    "check": ("make every task prove itself", "SOURCE|WORLD|FOLDER"),
+    "world": ("try a world yourself, or serve one to agents from outside", "play|serve WORLD"),
     "doctor": ("what is installed, what works, and how to get the rest", ""),
     "serve": ("an OpenAI-compatible server over a checkpoint", "CHECKPOINT [--port N]"),
     "init": ("a new folder with a task source, a reward and an agent that run", "DIR"),
@@ -35,10 +38,14 @@ FLAGS = {
     "recipes": ("all",),
     "effect": ("all",),
     "serve": ("port",),
+    "synth": ("seed",),
+    "check": ("seed",),
+    "world": ("seed", "port"),
 }
 EXTRAS = {
     "torch": "train", "transformers": "train", "safetensors": "train", "peft": "train", "reasoning_gym": "reasoning",
     "tensorboard": "track", "trackio": "trackio", "wandb": "wandb",
+    "mcp": "worlds", "faker": "worlds", "sklearn": "worlds", "gymnasium": "worlds", "websockets": "worlds",
 }  # fmt: skip
 _FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
     "seed": ("the seed of every random stream; the same as seed=N", {"type": int}),

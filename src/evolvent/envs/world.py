@@ -75,3 +75,12 @@ class WorldPlan(Protocol):
     def open(self, task: Task, seed: int) -> World:
         """A fresh world for one episode."""
         ...
+
+
+def evidence_of(world: World) -> Mapping[str, Any]:
+    """What judges may read about how a world was left, as JSON values, where it has a method `evidence`; else nothing.
+
+    It is taken once the workflow has ended, and stored as the episode's `info`.
+    """
+    tell = getattr(world, "evidence", None)
+    return {} if tell is None else tell()

@@ -133,10 +133,24 @@ def _check(episode: Episode, load: Callable[[], Check]) -> Score:
     if not episode.outcome.carries_reward:
         return Score(0.0, why=f"not judged: {episode.outcome}")
     try:
-        return load()(episode.task, episode.answer)
+        check = load()
+        evidence = {"evidence": episode.info} if _reads_evidence(check) else {}
+        return check(episode.task, episode.answer, **evidence)
     except (BadInput, VerifierError):
         raise
     except Exception as error:
         raise VerifierError(
             "a check broke", where=episode.task.judge.path, got=f"{type(error).__name__}: {error}"
         ) from error
+
+
+def _reads_evidence(check: Check) -> bool:
+    """Whether a check also wants to know how the world was left: it has a parameter called `evidence`."""
+    if isinstance(check, functools.partial):
+        return "evidence" not in check.keywords and _has_evidence(check.func)
+    return _has_evidence(check)
+
+
+@functools.lru_cache(maxsize=256)
+def _has_evidence(check: Callable[..., Any]) -> bool:
+    return "evidence" in inspect.signature(check).parameters

@@ -8,7 +8,9 @@ from typing import Protocol
 from evolvent.records import Episode, Score, Task
 
 Check = Callable[[Task, str], Score]
-"""A check of one answer; `by_task` lifts the one that each task names to a judge."""
+"""A check of one answer; `by_task` lifts the one that each task names to a judge.
+
+One with a parameter `evidence` is given the episode's `info` as well: how the world was left."""
 
 
 Judgement = Score | Mapping[str, Score]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from evolvent.envs.world import World, WorldPlan
+from evolvent.envs.world import World, WorldPlan, evidence_of
 from evolvent.errors import BadInput, EvolventError, InfrastructureError
 from evolvent.policies.policy import Policy
 from evolvent.records import Completion, Episode, Fault, Outcome, Prompt, Sampling, Task, Trace
@@ -137,10 +138,14 @@ class _Table:
         task, stage = attempt.task, self.stage
         seats = _Seats()
         answer, outcome, fault = Answer(""), Outcome.OK, None
+        evidence: Mapping[str, Any] = {}
         try:
             async with stage.world.open(task, derive(stage.how.seed, task.task_id, attempt.sample)) as world:
                 seats = _Seats({seat: self._seat(number, attempt, seat, world) for seat in stage.seats})
-                answer = await stage.workflow(task, seats, world)
+                try:
+                    answer = await stage.workflow(task, seats, world)
+                finally:
+                    evidence = evidence_of(world)
                 if not answer.text:
                     outcome = Outcome.AGENT_FAILED
         except BudgetSpent:
@@ -161,7 +166,7 @@ class _Table:
                 for seat, policy in stage.seats.items()
             )
         episode_id = f"{task.task_id}/{attempt.sample}"
-        return Episode(episode_id, task, attempt.sample, traces, answer.text, answer.info)
+        return Episode(episode_id, task, attempt.sample, traces, answer.text, {**answer.info, **evidence})
 
     def _seat(self, number: int, attempt: Attempt, seat: str, world: World) -> Seat:
         stage = self.stage

@@ -1,0 +1,8 @@
+"""Runs code that nobody trusts: in the best sandbox that this machine has, or not at all."""
+
+from __future__ import annotations
+
+from evolvent.envs.sandbox.limits import Ended, Limits, Result, Usage
+from evolvent.envs.sandbox.tier import Sandbox, Session
+
+__all__ = ["Ended", "Limits", "Result", "Sandbox", "Session", "Usage"]
