@@ -39,7 +39,7 @@ class Live:
         self.truth = self.judge if plan.truth is None else lift(plan.truth)
         self.source = tasks.source(plan.source, plan.seed) if isinstance(plan.source, str) else plan.source
         self.held_out = hold_out(plan.suite, self.source)
-        self.questions = {task.question for cell in self.held_out.values() for task in cell}
+        self.questions = {task.problem for cell in self.held_out.values() for task in cell}
         self.last, self.num_tokens = 0, 0
         check_contexts(plan, policies)
         self.sinks = open_sinks(run, plan.sinks)
@@ -137,7 +137,7 @@ class Live:
         with self.clock(step, "play_s"):
             source, held_out = self.source, self.questions
             drawn = draw_tasks(self.curriculum, source, num=num, seed=seed, step=step, held_out=held_out)
-            new = [task for task in drawn if task.question not in seen]
+            new = [task for task in drawn if task.problem not in seen]
             attempts = [Attempt(task, sample) for task in new for sample in range(phase.group_size)]
             return play(attempts, self.stage(purpose, step, workflow=phase.workflow)) if attempts else []
 
@@ -149,7 +149,7 @@ class Live:
             missing = phase.tasks_per_step - len(phase.refill.admitted(scored, self.plan.trained, phase.group_size))
             if missing <= 0:
                 break
-            new = self.play_new(step, phase, missing, draw, {e.task.question for e in scored})
+            new = self.play_new(step, phase, missing, draw, {e.task.problem for e in scored})
             scored = scored + self.score(step, new) if new else scored
         return scored
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -194,6 +195,12 @@ class Task:
     def question(self) -> str:
         """The words of the last user message."""
         return self.prompt[-1].text
+
+    @property
+    def problem(self) -> str:
+        """What makes two tasks one: the question, and its world where the private part names one."""
+        world = self.private.data.get("world") if self.private else None
+        return self.question if world is None else f"{self.question}\n{json.dumps(world, sort_keys=True)}"
 
 
 @dataclass(frozen=True, slots=True)

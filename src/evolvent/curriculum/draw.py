@@ -27,8 +27,8 @@ def draw_tasks(
             continue
         for index in _indices(source.num_tasks(*cell, "train"), stream(seed, "task", step, i)):
             task = source.task(*cell, index, "train")
-            if task.question not in drawn:
-                drawn[task.question] = task
+            if task.problem not in drawn:
+                drawn[task.problem] = task
                 break
         else:
             spent.add(cell)

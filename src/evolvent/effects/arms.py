@@ -124,6 +124,9 @@ def build_policies(plan: Improve) -> dict[str, Policy]:
 
 
 def _training_texts(source: Any) -> Iterator[str]:
+    if hasattr(source, "texts"):
+        yield from source.texts()
+        return
     cells = [(family, level) for family in source.families for level in source.levels(family)]
     for i, (family, level) in zip(range(NUM_TEXTS), itertools.cycle(cells), strict=False):
         limit = source.num_tasks(family, level, "train")

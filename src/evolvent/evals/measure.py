@@ -82,8 +82,8 @@ def _distinct(source: Source, family: str, level: int, num: int, seen: set[str])
         if len(found) == num:
             break
         task = source.task(family, level, index, "test")
-        if task.question not in seen:
-            seen.add(task.question)
+        if task.problem not in seen:
+            seen.add(task.problem)
             found.append(task)
     return found
 

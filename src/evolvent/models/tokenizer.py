@@ -15,10 +15,14 @@ SYSTEM, USER, ASSISTANT, TOOL, TOOLS = "<|system|>", "<|user|>", "<|assistant|>"
 CALL, END_CALL = "<|call|>", "<|end_call|>"
 MARKS = (PAD, END, SYSTEM, USER, ASSISTANT, TOOL, TOOLS, CALL, END_CALL)
 
-# A call is `name {json}`; where one tool with one string parameter is on offer, the call is that string alone.
+# A call is `name {json}`; where one tool with one string parameter is on offer, the call is that string alone, and the
+# name is all that is said of it. Else each tool has a line: what it does, its name, its parameters.
 CHAT_TEMPLATE = (
-    "{%- if tools %}<|tools|>{% for tool in tools %}{{ tool.function.name }}"
-    "{% if not loop.last %},{% endif %}{% endfor %}{% endif %}"
+    "{%- if tools %}<|tools|>"
+    "{%- if tools | length == 1 and tools[0].function.parameters.properties | length == 1"
+    " and (tools[0].function.parameters.properties.values() | first).type == 'string' %}{{ tools[0].function.name }}"
+    "{%- else %}{% for tool in tools %}{{ tool.function.description }}: {{ tool.function.name }}"
+    "({{ tool.function.parameters.properties | join(' ') }})\n{% endfor %}{% endif %}{% endif %}"
     "{%- for message in messages %}"
     "{%- if message.role == 'assistant' %}<|assistant|>{{ message.content or '' }}"
     "{%- if message.tool_calls %}{% for call in message.tool_calls %}<|call|>"

@@ -47,6 +47,10 @@ class OpenDatabase:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the copy."""
         self._connection.close()
 
     def observe(self, seat: str) -> tuple[Block, ...]:

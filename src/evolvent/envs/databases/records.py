@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -109,8 +109,8 @@ AnyTool = SqlTool | PythonTool
 class Database:
     """A world of tables and tools; every episode has a private copy, which tools alone can reach.
 
-    `rules` are told to the agent; `labels` place the world in a taxonomy, the widest class first. The caps are those
-    of a `Toolbox`.
+    `rules` are told to the agent; `labels` place the world in a taxonomy, the widest class first; `words` give the
+    plain word for a table or a TABLE.COLUMN where a generator knows it. The caps are those of a `Toolbox`.
     """
 
     name: str
@@ -122,7 +122,7 @@ class Database:
     max_calls: int = 32
     max_bytes: int = 2048
     timeout_s: float = 5.0
-    about: str = field(default="", compare=False)
+    words: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         _check_names("table", [t.name for t in self.tables], self.name)
@@ -147,6 +147,11 @@ class Database:
     def table(self, name: str) -> Table:
         """A table by name."""
         return next(table for table in self.tables if table.name == name)
+
+    def word(self, table: str, column: str = "") -> str:
+        """The plain word for a table or one of its columns, else its own name."""
+        name = f"{table}.{column}" if column else table
+        return dict(self.words).get(name, column or table)
 
     def tool(self, name: str) -> AnyTool:
         """A tool by name."""
