@@ -7,7 +7,7 @@ from evolvent.envs.databases import Column, Database, Table, name_world
 from evolvent.errors import VerifierError
 from evolvent.records import Episode, Origin, Outcome, Private, Reference, Task, Trace, said
 from evolvent.rewards import by_task, judge_episodes
-from evolvent.rewards.state import answer_and_state
+from evolvent.rewards.state import check
 
 ROWS = ((1, "new"), (2, "paid"))
 
@@ -17,8 +17,8 @@ def shop():
 
 
 def task(answer, left):
-    data = {"left": left, **name_world(Reference("tests.rewards.test_state:shop"))}
-    judge = Reference("evolvent.rewards.state:answer_and_state")
+    data = {"state": left, **name_world(Reference("tests.rewards.test_state:shop"))}
+    judge = Reference("evolvent.rewards.state:check")
     return Task("t", "f", 1, (said("user", "?"),), Private(answer, data), judge, Origin("hand"))
 
 
@@ -27,22 +27,22 @@ def changed(**changes):
 
 
 PAID = changed(parcels={"gone": [[1, "new"]], "new": [[1, "paid"]]})
-DIGEST = {"digest": "left"}
+DIGEST = "left"
 
 
 def value(wanted, left, answer, evidence=PAID):
-    return answer_and_state(task(wanted, left), answer, evidence).value
+    return check(task(wanted, left), answer, evidence).value
 
 
-def test_answer_and_state_must_both_be_right_and_both_are_kept():
+def test_check_must_both_be_right_and_both_are_kept():
     for answer, state, wanted in (("3", "left", 1), ("4", "left", 0), ("3", "other", 0), ("", "left", 0)):
-        score = answer_and_state(task("3", DIGEST), answer, {"state": state, "changes": {}})
+        score = check(task("3", DIGEST), answer, {"state": state, "changes": {}})
         assert score.value == wanted, (answer, state)
         assert score.components == {"answer": float(answer == "3"), "state": float(state == "left")}
 
 
 def test_the_right_answer_over_the_wrong_rows_says_what_was_changed():
-    score = answer_and_state(task("3", {"digest": "before"}), "3", PAID)
+    score = check(task("3", "before"), "3", PAID)
     assert score.value == 0 and "changed: parcels" in score.why
 
 

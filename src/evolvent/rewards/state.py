@@ -12,25 +12,23 @@ from evolvent.records import Score, Task
 from evolvent.rewards.fields import TOLERANCE, read_fields, same_value
 from evolvent.rewards.verify import private
 
-KEY = "left"
+KEY = "state"
 
 
-def answer_and_state(
-    task: Task, answer: str, evidence: Mapping[str, Any] | None = None, tolerance: float = TOLERANCE
-) -> Score:
+def check(task: Task, answer: str, evidence: Mapping[str, Any] | None = None, tolerance: float = TOLERANCE) -> Score:
     """1 where the answer is the wanted one and the world was left as it should be; the components keep both.
 
-    The task's private `left` is {"digest": SHA-256 of all rows}, or {"assertions": [...], "only": bool}; see `holds`.
+    The task's private `state` is a digest of all rows, or {"assertions": [...], "only": bool}; see `holds`.
     An answer that is a JSON object is compared field by field.
     """
     is_right = answer_is_right(private(task).answer, answer, tolerance)
     left = private(task).data.get(KEY)
-    if not isinstance(left, Mapping) or not {"digest", "assertions"} & set(left):
+    if not isinstance(left, str) and not (isinstance(left, Mapping) and left.get("assertions")):
         raise VerifierError(
             "the task does not say how its world is to be left",
             where=task.task_id,
             got=left,
-            wanted=f"private.data[{KEY!r}] with a digest or assertions",
+            wanted=f"private.data[{KEY!r}]: a digest or assertions",
         )
     why = state_differs(task, left, evidence)
     told = f"the answer is {'right' if is_right else 'wrong'}; the world {why or 'is as it should be'}"
@@ -54,7 +52,7 @@ def answer_is_right(wanted: str, answer: str, tolerance: float = TOLERANCE) -> b
     return "answer" in given.values and not given.others and same_value(value, given.values["answer"], tolerance)
 
 
-def state_differs(task: Task, left: Mapping[str, Any], evidence: Mapping[str, Any] | None) -> str:
+def state_differs(task: Task, left: str | Mapping[str, Any], evidence: Mapping[str, Any] | None) -> str:
     """In what the world differs from how it should have been left, in words; empty where in nothing."""
     if not evidence or "state" not in evidence:
         raise VerifierError(
@@ -64,10 +62,10 @@ def state_differs(task: Task, left: Mapping[str, Any], evidence: Mapping[str, An
             wanted="state and changes in Episode.info",
             cure="play the task in a world that has evidence()",
         )
-    if "digest" in left and evidence["state"] != left["digest"]:
+    if isinstance(left, str):
         changed = ", ".join(evidence.get("changes", {})) or "nothing"
-        return f"has other rows than it should (changed: {changed})"
-    for assertion in left.get("assertions", ()):
+        return "" if evidence["state"] == left else f"has other rows than it should (changed: {changed})"
+    for assertion in left["assertions"]:
         if not holds(task, assertion, evidence["changes"]):
             return f"fails {json.dumps(dict(assertion), sort_keys=True)}"
     if left.get("only") and (odd := set(evidence["changes"]) - {a["table"] for a in left["assertions"]}):
