@@ -134,7 +134,8 @@ def carry_out(
 
 def content(run: Run) -> dict[str, bytes]:
     """Everything that a run promises to write in the same bytes."""
-    names = ["metrics.jsonl", *(p.relative_to(run.path) for p in sorted(run.path.glob("reports/*.json")))]
+    kept = [p.relative_to(run.path) for folder in ("reports", "diagnoses") for p in run.path.glob(f"{folder}/*.json")]
+    names = ["metrics.jsonl", *sorted(kept)]
     weights = sorted(run.path.glob("checkpoints/*/*/*.safetensors"))
     memories = sorted(run.path.glob("checkpoints/*/state/memory.json"))
     return {

@@ -11,6 +11,7 @@ from evolvent import tasks
 from evolvent.credit.batch import Batch, assign
 from evolvent.curriculum.draw import draw_tasks
 from evolvent.errors import EvolventError
+from evolvent.evals.arena import Rounds
 from evolvent.evals.describe import describe
 from evolvent.evals.measure import VIEWS_AFTER, View, hold_out, measure, sample_evenly, views_before
 from evolvent.plans import Improve, Phase, check_contexts, part
@@ -40,6 +41,8 @@ class Live:
         self.source = tasks.source(plan.source, plan.seed) if isinstance(plan.source, str) else plan.source
         self.held_out = hold_out(plan.suite, self.source)
         self.questions = {task.problem for cell in self.held_out.values() for task in cell}
+        self.rounds = Rounds(plan.arena, self.source, plan.num_steps, seed=plan.seed, held_out=self.questions)
+        self.questions |= self.rounds.problems
         self.last, self.num_tokens = 0, 0
         check_contexts(plan, policies)
         self.sinks = open_sinks(run, plan.sinks)
@@ -137,6 +140,7 @@ class Live:
         with self.clock(step, "play_s"):
             source, held_out = self.source, self.questions
             drawn = draw_tasks(self.curriculum, source, num=num, seed=seed, step=step, held_out=held_out)
+            self.rounds.refuse(drawn)
             new = [task for task in drawn if task.problem not in seen]
             attempts = [Attempt(task, sample) for task in new for sample in range(phase.group_size)]
             return play(attempts, self.stage(purpose, step, workflow=phase.workflow)) if attempts else []
@@ -247,6 +251,23 @@ class Live:
             if view.metric == "sampled":
                 self.curriculum.adapt(report)
             self.watch({"step": step, "report": report})
+
+    def round_due(self, step: int) -> int:
+        """The number of the round of the arena that this step ends with, or 0; none where practice is over."""
+        return 0 if self.is_over(step) else self.rounds.due(self.in_practice(step))
+
+    def hold_round(self, step: int, number: int) -> None:
+        """Play a round of the arena, write down what it found, and tell the curriculum."""
+        self.watch({"step": step, "measuring": f"arena {number}"})
+        with self.clock(step, "arena_s"):
+            report, found, episodes = self.rounds.play(number, self.stage(f"arena {number}", step), self.truth, step)
+        self.run.keep_report(report)
+        self.run.keep_diagnosis(step, found)
+        self.run.log(step, {f"arena/{one.family}": one.success.value for one in found.classes})
+        self.run.keep_episodes(step, sample_evenly(episodes, NUM_KEPT), name=report.name)
+        if hasattr(self.curriculum, "target"):
+            self.curriculum.target(found)
+        self.watch({"step": step, "report": report})
 
     def keep(self, step: int) -> None:
         """Write a checkpoint where one is due; always the last thing of a step."""

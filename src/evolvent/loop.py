@@ -22,5 +22,7 @@ def improve(plan: Improve, policies: Mapping[str, Policy], run: Run, watch: Watc
             live.observe(step, phase, scored, batches, numbers)
             if live.is_due(step):
                 live.measure(step)
+            if number := live.round_due(step):
+                live.hold_round(step, number)
             live.keep(step)
         return [r for r in run.reports() if r.step == live.last]

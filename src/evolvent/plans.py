@@ -12,6 +12,7 @@ from evolvent.curriculum.refill import Refill
 from evolvent.envs import Toolbox, calc
 from evolvent.envs.world import WorldPlan
 from evolvent.errors import BadInput, nearest
+from evolvent.evals.arena import Arena
 from evolvent.evals.measure import Suite
 from evolvent.models.spec import NANO, ModelSpec
 from evolvent.rewards import Judge, by_task
@@ -80,7 +81,8 @@ class Improve:
     `workflow` is how the agent plays, in practice and whenever it is measured; `practice_workflow` plays practice
     where that is something else, such as reciting demonstrations. `reward` is trained on, from the end of the cold
     start; `truth` is what is measured and steers the curriculum, where that is something else. Each policy in `copies`
-    is frozen, and takes the weights of the other that it names as practice begins.
+    is frozen, and takes the weights of the other that it names as practice begins. An `arena` stops practice now and
+    then to find out what is weak.
     """
 
     recipe: str
@@ -101,6 +103,7 @@ class Improve:
     reward: Judge = by_task
     truth: Judge | None = None
     suite: Suite = Suite()
+    arena: Arena | None = None
     seats: Mapping[str, str] = field(default_factory=lambda: {"agent": "agent"})
     frozen: tuple[str, ...] = ()
     copies: Mapping[str, str] = field(default_factory=dict)

@@ -81,6 +81,7 @@ def cold_part(plan: Improve) -> Improve:
         max_tokens=None,
         updates_per_batch=1,
         refill=None,
+        arena=None,
         eval_every=1,
     )
 

@@ -27,6 +27,7 @@ from evolvent.store.lines import as_line, keep_lines_up_to, read_lines
 
 SCHEMA = 1
 FOLDERS = ("episodes", "reports", "checkpoints", "private")
+DIAGNOSES = "diagnoses"  # a folder that only runs with an arena have
 _STEP = re.compile(r"step-(\d{6,})(?:-([a-z0-9._-]+))?$")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*$")
 
@@ -153,6 +154,16 @@ class Run:
         """Every report, by step and name."""
         return [_read_report(path) for path in self._numbered("reports")]
 
+    def keep_diagnosis(self, step: int, diagnosis: Any) -> Path:
+        """Write down what a round of the arena found at a step."""
+        path = self._file(DIAGNOSES, step, "", "json")
+        write_text(path, to_json(diagnosis, indent=1) + "\n")
+        return path
+
+    def diagnoses(self) -> list[Any]:
+        """What every round of the arena found, oldest first."""
+        return [from_json(path.read_text(encoding="utf-8")) for path in self._numbered(DIAGNOSES)]
+
     def keep_episodes(
         self,
         step: int,
@@ -208,7 +219,7 @@ class Run:
     def rewind(self, step: int) -> None:
         """Forget everything after `step` and every unfinished file, so that a resumed run writes it again."""
         sweep(self.path)
-        for folder in FOLDERS:
+        for folder in (*FOLDERS, DIAGNOSES):
             sweep(self.path / folder)
             for path in self._numbered(folder):
                 if _step_and_name(path)[0] > step:
@@ -224,6 +235,8 @@ class Run:
 
     def _numbered(self, folder: str) -> list[Path]:
         home = self.path / folder
+        if folder == DIAGNOSES and not home.is_dir():
+            return []
         found = [p for p in home.iterdir() if _STEP.match(p.name.removesuffix(p.suffix if p.is_file() else ""))]
         return sorted(found, key=_step_and_name)
 

@@ -83,6 +83,10 @@ class WorldTasks:
             split=split,
         )
 
+    def num_worlds_of(self, split: str) -> int:
+        """How many worlds a class has in a split; task i is in world i modulo this."""
+        return self.num_worlds if split == "train" else NUM_HELD_OUT
+
     def texts(self) -> Iterator[str]:
         """What a vocabulary can be learned from: what is shown, said, called and seen in training worlds."""
         for index in range(NUM_TEXTS):
@@ -97,9 +101,8 @@ class WorldTasks:
 
     def world(self, family: str, level: int, index: int, split: str) -> int:
         """The seed of the world of a task."""
-        num = self.num_worlds if split == "train" else NUM_HELD_OUT
         # an odd number for train and even ones for the others, so that no two splits can meet
-        drawn = derive(self.seed, "world", split, family, level, index % num) % 2**48
+        drawn = derive(self.seed, "world", split, family, level, index % self.num_worlds_of(split)) % 2**48
         return 4 * drawn + SPLITS.index(split)
 
 
