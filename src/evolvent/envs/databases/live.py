@@ -39,7 +39,7 @@ class OpenDatabase:
     def __init__(self, plan: Database) -> None:
         self.plan = plan
         self.num_calls = 0
-        self._connection = _load(plan.image)
+        self._connection = load(plan.image)
 
     async def __aenter__(self) -> OpenDatabase:
         return self
@@ -74,11 +74,14 @@ class OpenDatabase:
         self._check(seat)
         self.num_calls += 1
         try:
-            return ToolResult(call.name, cut(self.answer(call), self.plan.max_bytes))
+            return ToolResult(call.name, cut(await self._answer(call), self.plan.max_bytes))
         except InfrastructureError:
             raise
         except Exception as error:
             return ToolResult(call.name, cut(f"error: {explain(error)}", self.plan.max_bytes), is_error=True)
+
+    async def _answer(self, call: ToolCall) -> str:
+        return self.answer(call)
 
     def answer(self, call: ToolCall) -> str:
         """What a call gives back, as JSON; ToolError where it is refused."""
@@ -107,6 +110,13 @@ class OpenDatabase:
         self._connection.commit()
         return _given(tool, found)
 
+    def ask(self, sql: str) -> list[tuple[Value, ...]]:
+        """The rows that a query of ours finds, under the guard of the tools."""
+        try:
+            return [tuple(row.values()) for row in self._execute(Statement(sql), {})]
+        except sqlite3.Error as error:
+            raise ToolError(str(error)) from error
+
     def _execute(self, statement: Statement, arguments: Mapping[str, Value]) -> list[dict[str, Value]]:
         num_left = [MAX_STEPS // STEPS_A_LOOK]
 
@@ -126,10 +136,7 @@ class OpenDatabase:
 
     def rows(self) -> Rows:
         """Every table's rows, in order of their key."""
-        return {
-            table.name: tuple(self._connection.execute(f"SELECT * FROM {quoted(table.name)} ORDER BY 1").fetchall())
-            for table in self.plan.tables
-        }
+        return rows_of(self.plan, self._connection)
 
     def snapshot(self) -> bytes:
         """The number of calls, and the whole database."""
@@ -139,7 +146,7 @@ class OpenDatabase:
         """Go back to a snapshot."""
         self.num_calls = int.from_bytes(state[:8], "big")
         self._connection.close()
-        self._connection = _load(state[8:])
+        self._connection = load(state[8:])
 
     def state_digest(self) -> str:
         """SHA-256 of all rows; how SQLite keeps them does not matter."""
@@ -154,6 +161,14 @@ class OpenDatabase:
     def _check(self, *seats: str) -> None:
         if seats != (SEAT,):
             raise BadInput("a database world has one seat", got=", ".join(seats), wanted=SEAT)
+
+
+def rows_of(plan: Database, connection: sqlite3.Connection) -> Rows:
+    """The rows of a world's tables in a connection, in order of their key."""
+    return {
+        table.name: tuple(connection.execute(f"SELECT * FROM {quoted(table.name)} ORDER BY 1").fetchall())
+        for table in plan.tables
+    }
 
 
 def open_python(plan: Database) -> OpenDatabase:
@@ -190,7 +205,8 @@ def _given(tool: SqlTool, found: list[dict[str, Value]]) -> Any:
     return next(iter(found[0].values())) if tool.gives == "value" else found[0]
 
 
-def _load(image: bytes) -> sqlite3.Connection:
+def load(image: bytes) -> sqlite3.Connection:
+    """A database in memory under the guard of the tools."""
     connection = sqlite3.connect(":memory:", check_same_thread=False)
     connection.deserialize(image)
     connection.execute("PRAGMA foreign_keys = ON")

@@ -1,0 +1,108 @@
+"""A test of a tool as data: a call, what it must give back, and what queries must find afterwards."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evolvent.envs.databases import Database, OpenDatabase, Value
+from evolvent.envs.tools import validate
+from evolvent.errors import InfrastructureError, ToolError
+from evolvent.records import Origin, Private, Reference, Task, said
+
+TOLERANCE = 1e-6
+NO_TASK = Task(
+    "", "", 1, (said("user", ""),), Private(""), Reference("evolvent.rewards.verify:exact"), Origin("a test")
+)
+
+
+@dataclass(frozen=True)
+class Query:
+    """A SELECT and the rows that it must find, in any order."""
+
+    sql: str
+    rows: tuple[tuple[Value, ...], ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call in a fresh copy; a call that `refuses` must give an error, any other must give back `returns`.
+
+    `wants_answer` is False where any answer will do. Lists are compared without their order, numbers up to 1e-6.
+    """
+
+    tool: str
+    arguments: Mapping[str, Value]
+    returns: Any = None
+    refuses: bool = False
+    wants_answer: bool = True
+    leaves: tuple[Query, ...] = ()
+
+
+def fault_of(database: Database, case: Case) -> str:
+    """What is wrong with a tool in one case, in words; empty where it passes."""
+    world = database.open(NO_TASK, 0)
+    try:
+        return _answer_fault(world, case) or _state_fault(world, case)
+    finally:
+        world.close()
+
+
+def _answer_fault(world: OpenDatabase, case: Case) -> str:
+    try:
+        validate(next(t for t in world.plan.shown_tools if t.name == case.tool), case.arguments)
+        found = world.run(case.tool, case.arguments)
+    except InfrastructureError:
+        raise
+    except ToolError as error:
+        return "" if case.refuses else f"refused: {error.what}"
+    if case.refuses:
+        return f"gave {_shown(found)} instead of refusing"
+    if case.wants_answer and not agree(found, case.returns):
+        return f"gave {_shown(found)} instead of {_shown(case.returns)}"
+    return ""
+
+
+def _state_fault(world: OpenDatabase, case: Case) -> str:
+    for query in case.leaves:
+        try:
+            found = world.ask(query.sql)
+        except ToolError as error:
+            return f"a query cannot be asked: {error.what}"
+        if not agree(found, query.rows):
+            return f"left {_shown(found)} instead of {_shown(query.rows)} for {query.sql}"
+    return ""
+
+
+def agree(found: Any, wanted: Any) -> bool:
+    """Whether two JSON values are the same but for the order of lists and the last digits of numbers."""
+    if isinstance(found, bool) or isinstance(wanted, bool):
+        return found is wanted
+    if isinstance(found, int | float) and isinstance(wanted, int | float):
+        return math.isclose(found, wanted, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    if isinstance(found, Mapping) and isinstance(wanted, Mapping):
+        return found.keys() == wanted.keys() and all(agree(found[k], wanted[k]) for k in found)
+    if isinstance(found, list | tuple) and isinstance(wanted, list | tuple):
+        return len(found) == len(wanted) and all(map(agree, _ordered(found), _ordered(wanted)))
+    return type(found) is type(wanted) and bool(found == wanted)
+
+
+def _ordered(values: Sequence[Any]) -> list[Any]:
+    return sorted(values, key=lambda value: json.dumps(_rounded(value), sort_keys=True, default=str))
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers alike, so that 2 and 2.0 stand in the same place."""
+    if isinstance(value, Mapping):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(inner) for inner in value]
+    return f"{value:.6g}" if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 120 else text[:117] + "..."
