@@ -23,8 +23,10 @@ class _Walk:
         self._alive: list[Any] = []  # an id is the id of one object only as long as that object lives
 
     def plain(self, value: Any) -> Any:
-        if value is None or isinstance(value, bool | int | float | str):
-            return repr(value) if isinstance(value, float) else value
+        if value is None or isinstance(value, bool | int | str):
+            return value
+        if isinstance(value, float):  # 1.0 and 1 are equal
+            return int(value) if value.is_integer() else repr(value)
         if isinstance(value, bytes):
             return {"bytes": value.hex()}
         if hasattr(value, "tolist"):  # arrays and numbers of numpy
@@ -43,8 +45,9 @@ class _Walk:
 
     def _parts(self, value: Any) -> Any:
         if isinstance(value, Mapping):
-            rows = [[self.plain(key), self.plain(part)] for key, part in value.items()]
-            return {"mapping": sorted(rows, key=lambda row: json.dumps(row[0], sort_keys=True))}
+            # in the order of keys: which one was put in first is no part of a value, and numbers are given on the way
+            named = {json.dumps(self.plain(key), sort_keys=True): part for key, part in value.items()}
+            return {"mapping": [[name, self.plain(named[name])] for name in sorted(named)]}
         if isinstance(value, list | tuple):
             return [self.plain(part) for part in value]
         if isinstance(value, set | frozenset):
