@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,10 @@ class DeadlineError(VerifierError):
 class Workers:
     """A bounded set of worker processes, usable from several threads; a call waits for a free one."""
 
-    def __init__(self, num_workers: int = 1, warm: Sequence[str] = ()) -> None:
-        self._warm, self._owner = tuple(warm), os.getpid()
+    def __init__(
+        self, num_workers: int = 1, warm: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._warm, self._owner, self._environment = tuple(warm), os.getpid(), dict(environment or {})
         self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
         self._alive: set[_Worker] = set()
         for _ in range(num_workers):
@@ -73,7 +75,7 @@ class Workers:
         return [worker.process.pid for worker in self._alive]
 
     def _start(self) -> _Worker:
-        worker = _Worker(self._warm)
+        worker = _Worker(self._warm, self._environment)
         self._alive.add(worker)
         try:
             worker.await_start()
@@ -91,7 +93,7 @@ class Workers:
 class _Worker:
     """One process and its two pipes."""
 
-    def __init__(self, warm: Sequence[str]) -> None:
+    def __init__(self, warm: Sequence[str], environment: dict[str, str]) -> None:
         here = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join([here, *(part for part in sys.path if part)])
         self.process = subprocess.Popen(
@@ -99,7 +101,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=os.environ | {"PYTHONPATH": path},
+            env=os.environ | {"PYTHONPATH": path} | environment,
             start_new_session=True,  # Ctrl-C is the parent's to answer
         )
 
