@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evolvent.envs.databases.records import (
@@ -28,6 +28,7 @@ from evolvent.errors import BadInput, MissingExtra
 from evolvent.seeds import stream
 
 MANY, ONE = 0, 1
+RESERVED = {"do", "go", "no", "to"}
 NEEDS = {
     "lookup": ("get many",),
     "two_hop": ("get many", "get one"),
@@ -46,7 +47,7 @@ KINDS = ("get", "find", "count", "create", "update", "delete")
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large a world is: tables, rows of each, columns beside keys, tools beside those that are needed."""
+    """How large a world is; a table to which others belong has half as many rows."""
 
     num_tables: int
     num_rows: int
@@ -58,10 +59,10 @@ class Size:
 
 
 SIZES = {
-    1: Size(2, 6, 2, 2, 9, 9),
-    2: Size(3, 9, 2, 5, 9, 99),
-    3: Size(4, 15, 3, 10, 99, 999, is_realistic=True),
-    4: Size(6, 30, 4, 18, 999, 9999, is_realistic=True),
+    1: Size(2, 16, 2, 2, 9, 99),
+    2: Size(3, 20, 2, 5, 9, 99),
+    3: Size(4, 24, 3, 10, 99, 999, is_realistic=True),
+    4: Size(6, 40, 4, 18, 999, 9999, is_realistic=True),
 }
 """By level: 1 and 2 are what a nano model can read; 4 is as large as published worlds are, with rows from faker."""
 
@@ -104,9 +105,11 @@ class _Names:
         self._rng, self._used = rng, set[str]()
 
     def draw(self) -> str:
+        """One syllable, and more where a world needs many: few enough that worlds give one name many meanings."""
+        num_syllables = 1 + 4 * len(self._used) // (len(CONSONANTS) * len(VOWELS))
         while True:
-            name = "".join(self._rng.choice(CONSONANTS) + self._rng.choice(VOWELS) for _ in range(2))
-            if name not in self._used:
+            name = "".join(self._rng.choice(CONSONANTS) + self._rng.choice(VOWELS) for _ in range(num_syllables))
+            if name not in self._used | RESERVED:
                 self._used.add(name)
                 return name
 
@@ -133,7 +136,9 @@ def _tables(plain: Sequence[str], size: Size, rng: random.Random, names: _Names)
         columns += [Column(rng.choice(TEXTS[t])) for t in texts]
         columns += [Column(rng.choice(NUMBERS[n]), "integer") for n in numbers]
         concepts = ("key", *((plain[i + 1],) if parent else ()), *texts, *numbers)
-        rows = tuple(_rows(letters[i], columns, concepts, parent, size, rng))
+        rows = tuple(
+            _rows(letters[i], columns, concepts, parent, replace(size, num_rows=size.num_rows // (1 + i % 2)), rng)
+        )
         made[i] = (Table(names.draw(), tuple(columns), rows), concepts)
     return [made[i] for i in range(len(plain))]
 
