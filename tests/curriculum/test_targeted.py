@@ -12,7 +12,7 @@ from evolvent.curriculum import Frontier, Targeted, Uniform
 from evolvent.effects.cold_starts import cold_part
 from evolvent.errors import BadInput
 from evolvent.evals.arena import Arena
-from evolvent.evals.diagnosis import Diagnosis, Guideline, Weak
+from evolvent.evals.diagnosis import Diagnosis, Guideline, Weak, by_statistics
 from evolvent.records import Estimate
 from evolvent.seeds import stream
 from evolvent.store import Run, write_report_page
@@ -97,7 +97,8 @@ def test_it_survives_json_and_refuses_what_is_no_share():
 
 def always_update(episodes, *, number, step, world):
     """A diagnosis that does not depend on what a model of one layer can do."""
-    return diagnosis("modular", number=number)
+    found = by_statistics(episodes, number=number, step=step)
+    return replace(found, weak=diagnosis("modular").weak)
 
 
 def plan():
@@ -121,7 +122,7 @@ def whole(tmp_path_factory):
 
 def test_practice_goes_where_the_diagnosis_points(whole):
     run, _ = whole
-    drawn = [set(key.partition(":")[0] for key in line["levels"]) for line in run.metrics() if "levels" in line]
+    drawn = [{key.partition(":")[0] for key in line["levels"]} for line in run.metrics() if "levels" in line]
     assert drawn[2:] == [{"chain"}, {"chain"}, {"modular"}, {"modular"}, {"modular"}]
 
 

@@ -15,6 +15,7 @@ from evolvent.cli.words import one_line, percent, printable, sparkline
 from evolvent.errors import BadInput, StoreError
 from evolvent.evals import compare
 from evolvent.evals.compare import as_numbers
+from evolvent.evals.diagnosis import tell_rounds
 from evolvent.evals.summary import summarize_run
 from evolvent.records import Episode, Report, ToolCall, Weakness
 from evolvent.store import Run
@@ -63,6 +64,7 @@ def describe_run(run: Run, control: Run | None = None) -> dict[str, Any]:
         ],
         "tool_use_by_level": _tool_use(reports),
         "weaknesses": [_weakness(run, w) for w in (reports.get("after") or reports.get("before") or _NONE).weaknesses],
+        "rounds": tell_rounds(run.diagnoses()),
         "gates": {
             **(plan.get("gates") or {}),
             "largest_gap": max((line.get("max_logprob_gap") or 0.0 for line in lines), default=0.0),
@@ -226,6 +228,7 @@ def _print(screen: Screen, answer: Mapping[str, Any], run: Run) -> None:
     if "beside" in answer:
         _print_beside(screen, answer["beside"])
     _print_weaknesses(screen, answer["weaknesses"])
+    _print_rounds(screen, answer["rounds"])
     screen.say(
         f"\ngates      largest gap between sampler and trainer {answer['gates']['largest_gap']:.1e} nats, "
         f"{answer['faults']} broken attempts"
@@ -264,3 +267,14 @@ def _print_weaknesses(screen: Screen, weaknesses: Sequence[Mapping[str, Any]]) -
                 style="dim",
                 markup=False,
             )
+
+
+def _print_rounds(screen: Screen, rounds: Sequence[Mapping[str, Any]]) -> None:
+    for found in rounds:
+        screen.say(f"\narena      round {found['round']}, behind step {found['step']}, by {found['author']}")
+        width = max((len(row["family"]) for row in found["classes"]), default=0)
+        for row in found["classes"]:
+            made = ", ".join(f"{kind} {num}" for kind, num in list(row["mistakes"].items())[:3]) or "no mistakes"
+            weak = f"weak, rank {row['rank']}: {row['lack']}" if row["rank"] else ""
+            bounds = f"({percent(row['low'])} to {percent(row['high'])})"
+            screen.say(f"  {row['family']:<{width}}  {percent(row['success']):>7}  {bounds:<19}  {weak or made}")

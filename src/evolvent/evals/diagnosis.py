@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -81,6 +81,30 @@ class Diagnosis:
     def weakest(self) -> tuple[str, ...]:
         """The classes of the first rank: one, or several that are tied."""
         return tuple(one.family for one in self.weak if one.rank == 1)
+
+
+def tell_rounds(diagnoses: Sequence[Diagnosis]) -> list[dict[str, Any]]:
+    """Diagnoses as rows for a screen or a page: every class of every round, lowest first."""
+    return [{"round": d.round, "step": d.step, "author": d.author, "classes": list(_rows(d))} for d in diagnoses]
+
+
+def _rows(diagnosis: Diagnosis) -> Iterator[dict[str, Any]]:
+    weak = {one.family: one for one in diagnosis.weak}
+    for one in diagnosis.classes:
+        found = weak.get(one.family)
+        is_known = one.num_episodes > 0
+        yield {
+            "family": one.family,
+            "success": one.success.value if is_known else None,
+            "low": one.success.low,
+            "high": one.success.high,
+            "num_failed": one.num_failed,
+            "num_episodes": one.num_episodes,
+            "mistakes": dict(sorted(one.mistakes.items(), key=lambda item: -item[1])),
+            "rank": found.rank if found else None,
+            "lack": found.guidelines[0].lack if found else None,
+            "guidelines": [g.words for g in found.guidelines] if found else [],
+        }
 
 
 class Diagnose(Protocol):

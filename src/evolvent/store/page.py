@@ -73,6 +73,7 @@ def render(run: Run, summary: Mapping[str, Any]) -> str:
         heats=_heats(reports),
         levels=[{key: row.get(key) for key in LEVEL_KEYS} for row in summary.get("levels") or ()],
         shares=_shares(lines),
+        rounds=read(run.diagnoses, []),
         excerpts=shown,
         top_credit=_top_credit(shown),
         costs=_costs(lines, read(run.timings, [])),
