@@ -1,0 +1,246 @@
+"""Serves the calls of one box: its own processes, files and namespaces, watched from just outside of them.
+
+Runs inside the sandbox, from its source text. The code that nobody trusts sees neither this process nor what it holds.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import time
+from contextlib import suppress
+from typing import Any
+
+from evolvent.envs.sandbox.confine import (
+    BIND,
+    DIE_WITH_PARENT,
+    DUMPABLE,
+    NEW_BOX,
+    NO_DEV,
+    NO_EXEC,
+    NO_SUID,
+    PRIVATE,
+    READ_ONLY,
+    RECURSIVE,
+    REMOUNT,
+    mount,
+    prctl,
+    unshare,
+)  # fmt: skip
+from evolvent.envs.sandbox.folder import keep_files, put_files
+from evolvent.envs.sandbox.follow import Process, as_file, follow, spawn
+from evolvent.envs.sandbox.python_inside import LENGTH
+from evolvent.envs.sandbox.wire import get, put
+
+TICK_S = 1.0
+
+
+class Box:
+    """Namespaces with an idle first process, ready for a call."""
+
+    def __init__(self, program: bytes) -> None:
+        self.program = program
+        self.limits: dict[str, Any] = {}
+        self.groups: list[int] = []
+        self.interpreter: Process | None = None
+        self.interpreter_pid = 0  # as the box numbers it
+        self.last_pid = -1
+        prctl(DIE_WITH_PARENT, signal.SIGKILL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        unshare(NEW_BOX)
+        mount("none", "/", "", PRIVATE | RECURSIVE)
+        self.first = _start_first()
+
+    def serve(self, call: socket.socket, header: dict[str, Any], groups: list[int]) -> None:
+        """Answer what comes over `call` until it is closed."""
+        self.limits, self.groups = header["limits"], groups
+        room = f"mode=0700,size={self.limits['disk_bytes']},nr_inodes={self.limits['num_files'] + 4}"
+        mount("files", "/box", "tmpfs", NO_SUID | NO_DEV, room)
+        for name in ("work", "tmp", "shm"):
+            os.mkdir(f"/box/{name}", 0o700)  # noqa: PTH102
+        while True:
+            self._wait_for(call)
+            try:
+                asked, blobs = get(call)
+            except (EOFError, ConnectionError):
+                break
+            answer, content = self._answer(asked, blobs, is_once=header["is_once"])
+            put(call, answer, content)
+            if header["is_once"]:
+                return
+        self._end()
+
+    def _wait_for(self, call: socket.socket) -> None:
+        """Wait for the next call; what a cell left computing meanwhile is stopped until then."""
+        cell, used = self.interpreter, 0.0
+        while not select.select([call], [], [], TICK_S if cell else None)[0]:
+            if cell and not cell.is_stopped:
+                before, used = used, cell.look()
+                if before and used - before > TICK_S / 10:
+                    os.kill(cell.pid, signal.SIGSTOP)
+                    cell.is_stopped = True
+        if cell and cell.is_stopped:
+            os.kill(cell.pid, signal.SIGCONT)
+            cell.is_stopped = False
+
+    def _answer(self, asked: dict[str, Any], blobs: list[bytes], is_once: bool) -> tuple[dict[str, Any], list[bytes]]:
+        start = time.monotonic()
+        complaint = put_files(asked["files"], blobs[2:])
+        if complaint:
+            return {"exit": 1, "ended": "failed", "files": []}, [b"", complaint.encode(errors="replace")]
+        try:
+            process = self._begin(asked, blobs[0], blobs[1])
+            why = follow(process, self.limits, start + self.limits["wall_s"], watches=not self.groups)
+            answer, output = self._close_call(process, why, is_once)
+        except OSError as error:
+            return {"broken": f"{type(error).__name__}: {error}"}, []
+        if process.setup_error:
+            return {"broken": process.setup_error}, []
+        names, contents = keep_files(asked["keep"], self.limits["file_bytes"], self.limits["disk_bytes"])
+        return answer | {"wall_s": time.monotonic() - start, "files": names}, output + contents
+
+    def _begin(self, asked: dict[str, Any], code: bytes, stdin: bytes) -> Process:
+        if asked["kind"] != "cell":
+            return spawn(asked["kind"], asked["words"], (code, stdin), self)
+        if self.interpreter is None:
+            self.interpreter = spawn("cell", (), (b"", b""), self)
+            self.interpreter_pid = self.interpreter.pid_inside()
+        cell = self.interpreter
+        cell.begin()
+        files = [as_file(stdin)] if stdin or cell.had_stdin else []
+        cell.had_stdin = bool(stdin)
+        with suppress(ConnectionError):  # it is gone, and that is seen at once
+            _send(cell, LENGTH.pack(len(code)) + code, files)
+        for file in files:
+            os.close(file)
+        return cell
+
+    def _close_call(self, process: Process, why: str, is_once: bool) -> tuple[dict[str, Any], list[bytes]]:
+        """What the call came to; whatever it left running is gone afterwards."""
+        process.look()
+        if is_once:
+            os.kill(self.first, signal.SIGKILL)  # and with it all the others
+        elif why:
+            self._run_inside(lambda: os.kill(-1, signal.SIGKILL))
+        if why or process.said is None:
+            process.join()
+        if is_once:
+            os.waitpid(self.first, 0)  # the box is empty now
+        else:
+            self._forget_interpreter(process, why)
+            self._sweep()
+        room = self.limits["output_bytes"]
+        for pipe in process.texts:
+            process.read(pipe, room)
+        if process.is_over:
+            process.close()
+        status = process.exit if process.said is None or why else process.said
+        if not why and any(len(text) > room for text in process.texts.values()):
+            why = "too much output"
+        if not why and status < 0:
+            why = "timed out" if -status == signal.SIGXCPU else "killed"
+        answer = {"exit": status, "ended": why or ("ok" if status == 0 else "failed"), "cpu_s": process.used_s}
+        output = [bytes(text[:room]) for text in process.texts.values()]
+        return answer | {"max_memory_bytes": process.max_memory_bytes}, output
+
+    def _forget_interpreter(self, process: Process, why: str) -> None:
+        """It ended by itself in a cell, or was ended along with a command."""
+        cell = self.interpreter
+        if cell is None or not (why or cell.is_over):
+            return
+        if cell is not process:
+            cell.join()
+            cell.close()
+        self.interpreter, self.interpreter_pid = None, 0
+
+    def _sweep(self) -> None:
+        """End the processes that a call left behind, if it started any."""
+        if _last_pid() != self.last_pid and _others({1, self.interpreter_pid}):
+            self._run_inside(lambda: _kill_others({1, self.interpreter_pid}))
+        self.last_pid = _last_pid()
+
+    def _run_inside(self, body: Any) -> None:
+        """Do something as a process of the box, with our rights; whatever fails there is seen by what it left."""
+        pid = os.fork()
+        if pid == 0:
+            try:
+                with suppress(OSError):
+                    body()
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+
+    def _end(self) -> None:
+        """End every process of the box: its first one takes the others along, once all are waited for."""
+        os.kill(self.first, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            while True:
+                os.waitpid(-1, 0)
+
+
+def _start_first() -> int:
+    """The process that the others hang on: it collects the dead, cannot be killed from inside, and has no other use."""
+    ready, is_up = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            prctl(DIE_WITH_PARENT, signal.SIGKILL)
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+            os.setsid()
+            mount("proc", "/proc", "proc", NO_SUID | NO_DEV | NO_EXEC)
+            mount("/proc/sys", "/proc/sys", "", BIND)
+            mount("none", "/proc/sys", "", BIND | REMOUNT | READ_ONLY | NO_SUID | NO_DEV | NO_EXEC)
+            prctl(DUMPABLE, 0)
+            os.write(is_up, b"1")
+            os.closerange(0, 1024)
+            while True:
+                signal.pause()
+        except BaseException as error:
+            os.write(is_up, f"{type(error).__name__}: {error}".encode())
+        finally:
+            os._exit(1)
+    os.close(is_up)
+    said = os.read(ready, 1024)
+    os.close(ready)
+    if said != b"1":
+        raise OSError(said.decode(errors="replace"))
+    return pid
+
+
+def _send(cell: Process, data: bytes, files: list[int]) -> None:
+    if cell.channel is not None:
+        sent = socket.send_fds(cell.channel, [data], files)
+        if sent < len(data):
+            cell.channel.sendall(data[sent:])
+
+
+def _last_pid() -> int:
+    # counts every process around here, too: if it stands still, this box has started none
+    with open("/proc/loadavg", "rb") as file:  # noqa: PTH123
+        return int(file.read().split()[-1])
+
+
+def _others(known: set[int]) -> list[int]:
+    """Live processes of the box besides these and the caller."""
+    found = []
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        if name.isdigit() and int(name) not in known:
+            with suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
+                if file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X"):
+                    found.append(int(name))
+    return found
+
+
+def _kill_others(known: set[int]) -> None:
+    known = known | {os.getpid()}
+    for turn in range(200):
+        others = _others(known)
+        if not others:
+            return
+        for pid in others:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.0001 * turn)
+    os.kill(-1, signal.SIGKILL)
