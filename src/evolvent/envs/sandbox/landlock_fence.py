@@ -12,7 +12,7 @@ import os
 import resource
 import struct
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +57,13 @@ def own_user() -> int | None:
     return FIRST_UID + os.getpid() if os.geteuid() == 0 else None
 
 
-def enter(folder: str, limits: Mapping[str, float], user: int | None, program: bytes) -> None:
-    """Give up everything but the folder, in an order in which each step is still allowed."""
+def enter(folders: Sequence[str], limits: Mapping[str, float], user: int | None, program: bytes) -> None:
+    """Give up everything but these folders, in an order in which each step is still allowed."""
     version = abi()
     rules = _ruleset(_known(version), TCP if version >= 4 else 0, (ABSTRACT_SOCKETS | SIGNALS) if version >= 6 else 0)
     _allow(rules, [*SYSTEM, sys.base_prefix, sys.base_exec_prefix], EXECUTE | READ | LIST, version)
     _allow(rules, DEVICES, READ | WRITE | TRUNCATE, version)
-    _allow(rules, [folder], _known(version) & ~MAKE_DEVICES & ~DEVICE_CONTROL, version)
+    _allow(rules, folders, _known(version) & ~MAKE_DEVICES & ~DEVICE_CONTROL, version)
     _limit(limits)
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
     if user is not None:

@@ -16,7 +16,7 @@ REFUSED = (
     "acct add_key bpf chroot clock_adjtime clock_settime delete_module fanotify_init fanotify_mark finit_module "
     "fsconfig fsmount fsopen fspick get_mempolicy init_module inotify_add_watch inotify_init inotify_init1 "
     "io_uring_enter io_uring_register io_uring_setup ioperm iopl kcmp kexec_file_load kexec_load keyctl "
-    "landlock_add_rule landlock_create_ruleset landlock_restrict_self lookup_dcookie mbind memfd_secret migrate_pages "
+    "landlock_add_rule landlock_create_ruleset landlock_restrict_self lookup_dcookie mbind memfd_secret modify_ldt migrate_pages "
     "mount mount_setattr move_mount move_pages mq_getsetattr mq_notify mq_open mq_timedreceive mq_timedsend mq_unlink "
     "msgctl msgget msgrcv msgsnd name_to_handle_at nfsservctl open_by_handle_at open_tree perf_event_open personality "
     "pidfd_getfd pidfd_open pidfd_send_signal pivot_root process_madvise process_mrelease process_vm_readv "
@@ -64,7 +64,8 @@ def compiled(is_own_user: bool, version: int) -> bytes:
     _add(rules, refuse, "socketpair", seccomp.Arg(0, seccomp.NE, AF_UNIX))
     for flag in (1 << bit for bit in range(32) if NEW_NAMESPACES >> bit & 1):
         _add(rules, refuse, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, flag, flag))
-    _add(rules, seccomp.ERRNO(errno.ENOSYS), "clone3")  # its flags lie in memory; the C library then takes clone
+    for name in ("clone3", "memfd_create"):  # flags that lie in memory, memory that no process has: both have stand-ins
+        _add(rules, seccomp.ERRNO(errno.ENOSYS), name)
     for request in (TIOCSTI, TIOCLINUX):
         _add(rules, refuse, "ioctl", seccomp.Arg(1, seccomp.MASKED_EQ, 0xFFFFFFFF, request))
     _add(rules, refuse, "prctl", seccomp.Arg(0, seccomp.EQ, 4))  # PR_SET_DUMPABLE would hide it from the watchdog
