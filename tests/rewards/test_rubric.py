@@ -83,6 +83,7 @@ def test_a_lone_field_may_be_answered_bare():
     assert points("Oslo", {"city": "oslo"}) == points("3", {"num": 3}) == 1
     assert points("Rome", {"city": "oslo"}) == 0.1
     assert points("oslo " * 60, {"city": "oslo"}) == 0
+    assert points("{}", {"city": "{}"}) == points("[]", {"num": 3}) - 0.1 == 0, "an empty object is no bare value"
 
 
 def test_numbers_have_about_one_decimal_of_room():

@@ -36,9 +36,7 @@ def read_fields(answer: str, names: Sequence[str]) -> Given:
     text = answer[-MAX_CHARS:].strip()
     pairs = _last_object(text)
     if pairs is None:
-        pairs = list(_in_words(text, names))
-    if not pairs and len(names) == 1 and text and len(text) <= MAX_BARE_CHARS and "\n" not in text:
-        pairs = [(names[0], text)]
+        pairs = list(_in_words(text, names)) or _bare(text, names)
     return _gathered(pairs, names)
 
 
@@ -84,6 +82,11 @@ def plain(text: str) -> str:
     """Words in small letters with one space between, without quotation marks around or a full stop behind them."""
     words = " ".join(unicodedata.normalize("NFC", text).split()).casefold()
     return words.strip("*_`\"' ").rstrip(".,;").strip("*_`\"' ")
+
+
+def _bare(text: str, names: Sequence[str]) -> list[tuple[str, Any]]:
+    is_value = len(names) == 1 and 0 < len(text) <= MAX_BARE_CHARS and "\n" not in text
+    return [(names[0], text)] if is_value else []
 
 
 def _gathered(pairs: Sequence[tuple[str, Any]], names: Sequence[str]) -> Given:
