@@ -18,7 +18,7 @@ from evolvent.plans import Improve, Phase, check_contexts, part
 from evolvent.policies.policy import Policy
 from evolvent.records import Episode, Sampling
 from evolvent.rewards import judge_episodes, lift, training_scores
-from evolvent.rollouts.play import Attempt, Stage, play
+from evolvent.rollouts.play import Attempt, Pace, Stage, play
 from evolvent.seeds import derive, stream
 from evolvent.store import Run
 from evolvent.store.sinks import open_sinks
@@ -143,7 +143,10 @@ class Live:
             self.rounds.refuse(drawn)
             new = [task for task in drawn if task.problem not in seen]
             attempts = [Attempt(task, sample) for task in new for sample in range(phase.group_size)]
-            return play(attempts, self.stage(purpose, step, workflow=phase.workflow)) if attempts else []
+            pace = Pace()
+            played = play(attempts, self.stage(purpose, step, workflow=phase.workflow, pace=pace)) if attempts else []
+        self.run.time(step, {"tool_calls": pace.tool_calls, "idle_share": pace.idle_share})
+        return played
 
     def refill(self, step: int, phase: Phase, scored: list[Episode]) -> list[Episode]:
         """What was scored, and more of it until the step is full, where the phase asks for that."""

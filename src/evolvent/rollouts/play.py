@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,9 +44,27 @@ class _Waiting:
             self.reply.set_result(made)
 
 
+@dataclass(slots=True)
+class Pace:
+    """How fast episodes were played: their number, the calls of tools, seconds in all and those of sampling.
+
+    While a policy samples no tool works, and the other way round: each waits for the other.
+    """
+
+    episodes: int = 0
+    tool_calls: int = 0
+    seconds: float = 0.0
+    sampling_s: float = 0.0
+
+    @property
+    def idle_share(self) -> float:
+        """The share of the time in which policies waited for tools, and for whatever else is done between turns."""
+        return 1 - self.sampling_s / self.seconds if self.seconds else 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """All that episodes share: who plays, how, in which world, and within which budgets."""
+    """All that episodes share: who plays, how, in which world, and within which budgets; `pace` adds up the time."""
 
     workflow: Workflow
     world: WorldPlan
@@ -54,6 +73,7 @@ class Stage:
     how: Sampling
     budgets: Budgets
     forces_call: bool = False
+    pace: Pace | None = None
 
 
 def play(attempts: Sequence[Attempt], stage: Stage) -> list[Episode]:
@@ -75,7 +95,13 @@ async def play_async(attempts: Sequence[Attempt], stage: Stage) -> list[Episode]
     missing = sorted(set(stage.seats.values()) - set(stage.policies))
     if missing:
         raise BadInput("a seat names a policy that does not exist", got=missing, wanted=sorted(stage.policies))
-    return await _Table(stage).play(attempts)
+    start, pace = time.perf_counter(), stage.pace
+    played = await _Table(stage).play(attempts)
+    if pace is not None:
+        pace.seconds += time.perf_counter() - start
+        pace.episodes += len(played)
+        pace.tool_calls += sum(len(trace.calls) for episode in played for trace in episode.traces)
+    return played
 
 
 class _Seats(dict[str, Seat]):
@@ -121,7 +147,10 @@ class _Table:
         """One round: every policy speaks for all its seats, in (attempt, seat) order."""
         asked, self.waiting = sorted(self.waiting, key=lambda w: w.order), []
         names = sorted({w.policy for w in asked})
+        start = time.perf_counter()
         await asyncio.gather(*(self._sample(name, [w for w in asked if w.policy == name]) for name in names))
+        if self.stage.pace is not None:
+            self.stage.pace.sampling_s += time.perf_counter() - start
 
     async def _sample(self, name: str, batch: list[_Waiting]) -> None:
         policy = self.stage.policies[name]

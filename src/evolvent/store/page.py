@@ -265,7 +265,7 @@ def _costs(lines: Lines, timings: Lines) -> dict[str, Any]:
     stages: dict[str, float] = {}
     for line in timings:
         for key, value in line.items():
-            if key != "step" and key not in TOTALS and isinstance(value, int | float):
+            if key.endswith("_s") and key not in TOTALS and isinstance(value, int | float):
                 stages[key] = stages.get(key, 0.0) + value
     total = sum(stages.values())
     phases: dict[str, dict[str, float]] = {}
