@@ -110,6 +110,8 @@ class Bubblewrap:
 
     def open_box(self, limits: Limits, is_once: bool) -> Box:
         """A box that waits for calls."""
+        if self._is_closed:
+            raise BadInput("this sandbox is closed", where=self.name, cure="open another one")
         group = self._groups.lend(limits) if self._groups else None
         try:
             asked = {"limits": {name: getattr(limits, name) for name in Limits.__slots__}, "is_once": is_once}
@@ -130,8 +132,6 @@ class Bubblewrap:
 
     def _warm(self) -> Zygote:
         with self._lock:
-            if self._is_closed:
-                raise BadInput("this sandbox is closed", where=self.name, cure="open another one")
             if self._zygote is None:
                 homes = [str(home) for home in self._groups.homes] if self._groups else []
                 self._zygote = Zygote(build_filter(), self._preload, homes)

@@ -96,7 +96,8 @@ class Process:
 def follow(process: Process, limits: dict[str, Any], deadline: float, watches: bool) -> str:
     """Collect output until the call is over by itself, or say which limit it hit."""
     poller = select.poll()
-    for number in (process.out, process.err, process.handle, *([process.channel] if process.channel else [])):
+    channels = [process.channel.fileno()] if process.channel else []
+    for number in (process.out, process.err, process.handle, *channels):
         poller.register(number, select.POLLIN)
     room, tick_s = limits["output_bytes"], WATCH_S if watches else CLOCK_S
     look_at = time.monotonic() + tick_s
