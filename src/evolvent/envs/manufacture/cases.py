@@ -72,21 +72,28 @@ def _state_fault(world: OpenDatabase, case: Case) -> str:
             found = world.ask(query.sql)
         except ToolError as error:
             return f"a query cannot be asked: {error.what}"
-        if not agree(found, query.rows):
+        if not agree(found, list(query.rows)):
             return f"left {_shown(found)} instead of {_shown(query.rows)} for {query.sql}"
     return ""
 
 
 def agree(found: Any, wanted: Any) -> bool:
-    """Whether two JSON values are the same but for the order of lists and the last digits of numbers."""
+    """Whether two values are the same but for the order of lists and the last digits of numbers; tuples keep order."""
+    # the usual case by far, and twenty times as fast
+    return json.dumps(found, default=repr) == json.dumps(wanted, default=repr) or _agree(found, wanted)
+
+
+def _agree(found: Any, wanted: Any) -> bool:
     if isinstance(found, bool) or isinstance(wanted, bool):
         return found is wanted
     if isinstance(found, int | float) and isinstance(wanted, int | float):
         return math.isclose(found, wanted, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
-    if isinstance(found, Mapping) and isinstance(wanted, Mapping):
-        return found.keys() == wanted.keys() and all(agree(found[k], wanted[k]) for k in found)
-    if isinstance(found, list | tuple) and isinstance(wanted, list | tuple):
-        return len(found) == len(wanted) and all(map(agree, _ordered(found), _ordered(wanted)))
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        return found.keys() == wanted.keys() and all(_agree(found[k], wanted[k]) for k in found)
+    if isinstance(found, tuple) and isinstance(wanted, tuple):
+        return len(found) == len(wanted) and all(map(_agree, found, wanted))
+    if isinstance(found, list) and isinstance(wanted, list):
+        return len(found) == len(wanted) and all(map(_agree, _ordered(found), _ordered(wanted)))
     return type(found) is type(wanted) and bool(found == wanted)
 
 
