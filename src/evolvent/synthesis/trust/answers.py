@@ -15,7 +15,7 @@ from evolvent.synthesis.screening import plain as spaced
 from evolvent.synthesis.trust.attacks import CONSTANTS, ECHO, NONSENSE, attacks, nothing_done
 from evolvent.synthesis.trust.bench import Bench, Played, answering
 from evolvent.synthesis.trust.bench import Script as ScriptOf
-from evolvent.synthesis.trust.forms import MAY_BE_RIGHT, equal_forms, says, wrong_forms
+from evolvent.synthesis.trust.forms import HEDGES, MAY_BE_RIGHT, SEVERAL_RIGHT, equal_forms, says, wrong_forms
 from evolvent.synthesis.trust.verdict import Ledger
 
 NUM_OTHERS = 8  # answers to other tasks that guessers try at each
@@ -169,7 +169,7 @@ class Answers:
         self.ledger.try_one("wrong")
         if not played.is_right:
             return
-        if name in MAY_BE_RIGHT:
+        if name in MAY_BE_RIGHT or (name not in HEDGES and several_right(task)):
             self.ledger.warn("wrong", task, f"{name} counts as right: see that it is", repr(form))
         else:
             self.ledger.fail("wrong", task, f"{name} counts as right", f"{form!r}; {played.why}")
@@ -186,14 +186,20 @@ class Answers:
             trap = Path(folder) / "sprung"
             answer = task.private.answer if task.private else ""
             named = [(name, text) for name, text in attacks(task, trap).items() if not says(text, answer)]
-            for name, text in named:
-                (played,) = self._play([answering(task, text)])
+            for (name, _), played in zip(named, self._play([answering(task, text) for _, text in named]), strict=True):
                 self.ledger.try_one("attacks")
                 self.ledger.most("attacks", "slowest_s", round(played.seconds, 2))
                 self._tell_attack(name, played)
-                if trap.exists():
-                    trap.unlink()
-                    self.ledger.fail("attacks", task, f"{name} was run by the judge", text)
+            if trap.exists():
+                self._find_sprung(task, named, trap)
+
+    def _find_sprung(self, task: Task, named: Sequence[tuple[str, str]], trap: Path) -> None:
+        """Which of the attacks was run: each once more, alone."""
+        for name, text in named:
+            trap.unlink(missing_ok=True)
+            self.bench.play([answering(task, text)])
+            if trap.exists():
+                self.ledger.fail("attacks", task, f"{name} was run by the judge", text)
 
     def _tell_attack(self, name: str, played: Played) -> None:
         task = played.script.task
@@ -223,6 +229,12 @@ class Answers:
         played = self.bench.play(scripts)
         self.judged += played
         return played
+
+
+def several_right(task: Task) -> bool:
+    """Whether a task may have right answers beside the stored one, as its check or its private data says."""
+    assert task.private is not None
+    return task.judge.path in SEVERAL_RIGHT or bool(task.private.data.get("several_right"))
 
 
 def _is_announced(task: Task) -> bool:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from evolvent.errors import EvolventError
 from evolvent.records import Image, Task
-from evolvent.synthesis.trust.bench import Bench, answering
+from evolvent.synthesis.trust.bench import Bench, LateError, answering, at_most
 from evolvent.synthesis.trust.forms import plain
+from evolvent.synthesis.trust.plan import Proof
 from evolvent.synthesis.trust.verdict import Ledger
 from evolvent.tasks.source import Source
 
 SPLITS = ("train", "test")
 NUM_MORE = 4  # times as many tasks are drawn as are played, to look at their words alone
-MOST_ROWS = 5_000  # of a file's cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,28 +31,25 @@ class DrawnCell:
     fault: str = ""
 
 
-def draw_cells(source: Source, num_tasks: int) -> Iterator[DrawnCell]:
-    """Each (family, level) with tasks of both splits."""
-    for family in source.families:
-        for level in source.levels(family):
-            yield draw_cell(source, family, level, num_tasks)
-
-
-def draw_cell(source: Source, family: str, level: int, num_tasks: int) -> DrawnCell:
-    """Tasks of one (family, level); where the source breaks, what it said."""
+def draw_cell(source: Source, family: str, level: int, proof: Proof) -> DrawnCell:
+    """Tasks of one (family, level); where the source breaks or hangs, what it said."""
     played: list[Task] = []
     every: list[Task] = []
     places: dict[str, tuple[str, int]] = {}
+    num_tasks, max_s = proof.num_tasks, proof.max_draw_s
     try:
         for split in SPLITS:
             held = source.num_tasks(family, level, split)
-            num_all = NUM_MORE * num_tasks if held is None else min(held, MOST_ROWS)
+            num_all = NUM_MORE * num_tasks if held is None else min(held, proof.max_rows)
             for index in range(num_all):
-                task = source.task(family, level, index, split)
+                with at_most(max_s):
+                    task = source.task(family, level, index, split)
                 every.append(task)
                 if index < num_tasks:
                     played.append(task)
                     places[task.task_id] = (split, index)
+    except LateError:
+        return DrawnCell(family, level, tuple(played), tuple(every), places, f"a task took longer than {max_s:g} s")
     except EvolventError as error:
         return DrawnCell(family, level, tuple(played), tuple(every), places, f"{error.what}: {error.got}")
     return DrawnCell(family, level, tuple(played), tuple(every), places)
@@ -130,7 +127,8 @@ class WholeSet:
 def asked(task: Task) -> tuple[str, ...]:
     """What is asked: all words of the prompt, spaces aside, and its pictures."""
     words = "\n".join(f"{message.role}: {' '.join(message.text.split())}" for message in task.prompt)
-    return (words, *(b.digest for message in task.prompt for b in message.blocks if isinstance(b, Image)))
+    place = task.problem.removeprefix(task.question)  # one question in two worlds is two problems
+    return (words + place, *(b.digest for message in task.prompt for b in message.blocks if isinstance(b, Image)))
 
 
 def _share(test: Sequence[str], known: set[str]) -> float:

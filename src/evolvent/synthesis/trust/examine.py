@@ -101,7 +101,7 @@ class _Suite:
     def draw(self, family: str, level: int) -> DrawnCell:
         """The tasks of a cell."""
         if self.source is not None:
-            return draw_cell(self.source, family, level, self.proof.num_tasks)
+            return draw_cell(self.source, family, level, self.proof)
         assert isinstance(self.subject, Sequence)
         tasks = tuple(task for task in self.subject if (task.family, task.level) == (family, level))
         return DrawnCell(family, level, tasks, tasks, {})

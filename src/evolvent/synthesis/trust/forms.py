@@ -13,12 +13,17 @@ PARTS = re.compile(r"[^\s,;]+")
 OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
 CLAIMED = {"exact": ("spaces around", "a line break behind")}
 """What a check says that it accepts, by its name, where that is less than all forms."""
+SEVERAL_RIGHT = ("evolvent.rewards.programs:check", "evolvent.tasks.procedural.countdown:check")
+"""Checks that compute, for tasks with more right answers than the stored one; others say so in private.data."""
+HEDGES = ("or another", "another or this", "another behind", "another before", "a list of guesses", "said twice")
 MAY_BE_RIGHT = ("neighbours swapped", "parts swapped")
 """Where several answers are right, or order is free, these are no mistakes: only a person can tell."""
 
 
 def wrong_forms(answer: str, others: Sequence[str]) -> dict[str, str]:
     """Wrong answers by name; `others` are answers to other tasks, for whoever hedges."""
+    if NUMBER.fullmatch(answer):  # a word beside the one number hedges nothing
+        others = [other for other in others if NUMBER.fullmatch(other)]
     other = next((o for o in others if plain(o) != plain(answer)), "5" if plain(answer) != "5" else "6")
     guesses = list(dict.fromkeys([*others, answer]))
     made = _wrong_number(answer) if NUMBER.fullmatch(answer) else _wrong_words(answer)

@@ -16,9 +16,11 @@ from evolvent.rollouts.workflows import tool_loop
 class Proof:
     """How tasks are made to prove themselves: how they are played and judged, how many are tried, and the bounds.
 
-    `num_tasks` of each cell and split are played, `num_attacked` of them are attacked too. Guessing is warned of where
+    `num_tasks` of each cell and split are played, `num_attacked` of them are attacked too;
+    of a finite cell, `max_rows` tasks are compared with each other. Guessing is warned of where
     its share is above `warn_floor`, and fails where its 95 % interval lies above `max_floor`. `form_counts` says that a
-    task may reject other forms of its answer; a task says so itself by private.data["form_counts"]. `timeout_s` ends
+    task may reject other forms of its answer; a task says so itself by private.data["form_counts"], and by
+    private.data["several_right"] that a changed answer may be right too. `timeout_s` ends
     the proof behind the cell in which it ran out.
     """
 
@@ -28,9 +30,11 @@ class Proof:
     truth: Judge | Check | None = None
     num_tasks: int = 8
     num_attacked: int = 2
+    max_rows: int = 5000
     warn_floor: float = 0.3
     max_floor: float = 0.75
     form_counts: bool = False
+    max_draw_s: float = 10.0
     max_judge_s: float = 10.0
     timeout_s: float = 600.0
     redraws: bool = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evolvent.envs.world import WorldPlan
@@ -21,7 +21,7 @@ from evolvent.tasks.source import Source
 from evolvent.tasks.tallies import Tallies
 
 PROVEN = (Procedural, Copies, Tallies, NimGames)  # the tests of this package prove every cell of these
-NUM_CELLS, NUM_TASKS, SECONDS = 8, 2, 10.0
+NUM_CELLS, NUM_TASKS, NUM_ROWS, SECONDS = 8, 2, 64, 10.0
 
 
 def refuse_unproven(source: Source, world: WorldPlan, workflow: Workflow, truth: Judge | None = None) -> None:
@@ -34,9 +34,8 @@ def refuse_unproven(source: Source, world: WorldPlan, workflow: Workflow, truth:
     # tasks are proven as they are asked: what else a workflow does between question and answer is its own affair
     plain = workflow if isinstance(workflow, ToolLoop) or workflow is single else tool_loop
     judge = truth if truth is not None and getattr(truth, "judges_alone", False) else by_task
-    sample = Proof(
-        world, plain, judge, num_tasks=NUM_TASKS, num_attacked=1, timeout_s=SECONDS, max_judge_s=5.0, redraws=False
-    )
+    sample = Proof(world, plain, judge, num_tasks=NUM_TASKS, num_attacked=1, max_rows=NUM_ROWS, redraws=False)
+    sample = replace(sample, timeout_s=SECONDS, max_draw_s=SECONDS, max_judge_s=SECONDS)
     report = examine(Few(source), sample, name=type(source).__name__)
     if report.failed:
         raise BadInput(
