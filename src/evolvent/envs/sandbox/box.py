@@ -46,7 +46,7 @@ class Box:
         self.groups: list[int] = []
         self.interpreter: Process | None = None
         self.interpreter_pid = 0  # as the box numbers it
-        self.last_pid = -1
+        self.last_pid = self.call = -1
         prctl(DIE_WITH_PARENT, signal.SIGKILL)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         unshare(NEW_BOX)
@@ -55,7 +55,7 @@ class Box:
 
     def serve(self, call: socket.socket, header: dict[str, Any], groups: list[int]) -> None:
         """Answer what comes over `call` until it is closed."""
-        self.limits, self.groups = header["limits"], groups
+        self.limits, self.groups, self.call = header["limits"], groups, call.fileno()
         room = f"mode=0700,size={self.limits['disk_bytes']},nr_inodes={self.limits['num_files'] + 4}"
         mount("files", "/box", "tmpfs", NO_SUID | NO_DEV, room)
         for name in ("work", "tmp", "shm"):
@@ -92,7 +92,8 @@ class Box:
             return {"exit": 1, "ended": "failed", "files": []}, [b"", complaint.encode(errors="replace")]
         try:
             process = self._begin(asked, blobs[0], blobs[1])
-            why = follow(process, self.limits, start + self.limits["wall_s"], watches=not self.groups)
+            deadline = start + self.limits["wall_s"]
+            why = follow(process, self.limits, deadline, self.call, watches=not self.groups)
             answer, output = self._close_call(process, why, is_once)
         except OSError as error:
             return {"broken": f"{type(error).__name__}: {error}"}, []

@@ -158,7 +158,7 @@ class Box:
 
     def __init__(self, call: socket.socket, limits: Limits, group: Group | None, give_back: Any, is_once: bool) -> None:
         self._call, self._limits, self._group, self._give_back = call, limits, group, give_back
-        self._is_once = is_once
+        self._is_once, self._is_busy = is_once, False
 
     def call(self, code: str | Sequence[str], stdin: str, files: Files, keep: Sequence[str]) -> Result:
         """One call to its end."""
@@ -167,6 +167,7 @@ class Box:
         deadline = time.monotonic() + self._limits.wall_s + GRACE_S
         if self._group:
             self._group.begin()
+        self._is_busy = True  # until the answer is here: an interrupted call has no second one
         try:
             self._call.settimeout(self._limits.wall_s + GRACE_S)
             put(self._call, asked, [source, stdin.encode(errors="surrogatepass"), *files.values()])
@@ -175,13 +176,14 @@ class Box:
             raise InfrastructureError(
                 "the sandbox did not answer", where="bubblewrap", got=f"{type(error).__name__}: {error}"
             ) from error
+        self._is_busy = False
         if "broken" in answer:
             raise InfrastructureError("the sandbox broke", where="bubblewrap", got=answer["broken"])
         return self._result(answer, blobs)
 
     def close(self) -> None:
         """End it with all that runs in it."""
-        if not self._is_once:
+        if not self._is_once and not self._is_busy:
             self._await_end()
         self._call.close()
         if self._group:

@@ -20,17 +20,17 @@ class Group:
     folders: tuple[Path, ...]
     key: tuple[int, int]
     is_v2: bool
-    _files: dict[str, int] = field(default_factory=dict)
+    _files: dict[tuple[int, str], int] = field(default_factory=dict)
 
     def joins(self) -> list[int]:
         """Descriptors; whoever writes 0 into them is in."""
-        return [self._open(folder / "cgroup.procs", os.O_WRONLY) for folder in self.folders]
+        return [self._open("cgroup.procs", os.O_WRONLY, place) for place in range(len(self.folders))]
 
     def begin(self) -> None:
         """Forget how much was used at most."""
         self._kills = self._count_kills()
         if not self.is_v2:
-            os.pwrite(self._open(self.folders[0] / "memory.max_usage_in_bytes", os.O_RDWR), b"0", 0)
+            os.pwrite(self._open("memory.max_usage_in_bytes", os.O_RDWR), b"0", 0)
 
     def killed(self) -> bool:
         """Whether a process was killed for memory since `begin`."""
@@ -40,7 +40,7 @@ class Group:
         """The most memory in use at once since `begin`; in version 2 since the group was made."""
         name = "memory.peak" if self.is_v2 else "memory.max_usage_in_bytes"
         try:
-            return int(os.pread(self._open(self.folders[0] / name, os.O_RDONLY if self.is_v2 else os.O_RDWR), 64, 0))
+            return int(os.pread(self._open(name, os.O_RDONLY if self.is_v2 else os.O_RDWR), 64, 0))
         except OSError:
             return 0
 
@@ -59,13 +59,13 @@ class Group:
 
     def _count_kills(self) -> int:
         name = "memory.events" if self.is_v2 else "memory.oom_control"
-        text = os.pread(self._open(self.folders[0] / name, os.O_RDONLY), 4096, 0).split()
+        text = os.pread(self._open(name, os.O_RDONLY), 4096, 0).split()
         return int(text[text.index(b"oom_kill") + 1]) if b"oom_kill" in text else 0
 
-    def _open(self, path: Path, flags: int) -> int:
-        if str(path) not in self._files:
-            self._files[str(path)] = os.open(path, flags | os.O_CLOEXEC)
-        return self._files[str(path)]
+    def _open(self, name: str, flags: int, place: int = 0) -> int:
+        if (place, name) not in self._files:
+            self._files[place, name] = os.open(self.folders[place] / name, flags | os.O_CLOEXEC)
+        return self._files[place, name]
 
 
 class Groups:

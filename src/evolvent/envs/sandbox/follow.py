@@ -93,9 +93,10 @@ class Process:
             return 0.0
 
 
-def follow(process: Process, limits: dict[str, Any], deadline: float, watches: bool) -> str:
-    """Collect output until the call is over by itself, or say which limit it hit."""
+def follow(process: Process, limits: dict[str, Any], deadline: float, call: int, watches: bool) -> str:
+    """Collect output until the call is over by itself, or say which limit it hit, or that `call` was hung up."""
     poller = select.poll()
+    poller.register(call, 0)  # only its end
     channels = [process.channel.fileno()] if process.channel else []
     for number in (process.out, process.err, process.handle, *channels):
         poller.register(number, select.POLLIN)
@@ -108,6 +109,8 @@ def follow(process: Process, limits: dict[str, Any], deadline: float, watches: b
                     poller.unregister(number)
                 if len(process.texts[number]) > room:
                     return "too much output"
+            elif number == call:
+                return "killed"
             elif number == process.handle or _has_said(process):
                 return ""
             else:  # the channel is closed: the interpreter is about to end

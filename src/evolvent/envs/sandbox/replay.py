@@ -52,7 +52,9 @@ class ReplaySession:
             put = files if self._calls else {**self._first_files, **files}
             try:
                 result = self._box.call(code, stdin, put, keep)
-            except InfrastructureError:
+            except BadInput:
+                raise
+            except BaseException:  # also an interrupt: the answer to this call must not be taken for that of the next
                 self._drop_box()
                 raise
             self._calls.append(

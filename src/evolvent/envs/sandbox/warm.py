@@ -128,6 +128,12 @@ def _command(control: int) -> list[str]:
         *_system_folders(),
         *_hidden_packages(),
         *("--proc", "/proc", "--dir", "/box", "--symlink", "box/tmp", "/tmp"),
+        # where task folders of Harbor's format expect their own; they lead into the working folder and nowhere else
+        *(
+            word
+            for name in ("app", "tests", "logs", "solution")
+            for word in ("--symlink", f"box/work/{name}", f"/{name}")
+        ),
         *_devices(),
         *("--ro-bind-data", "%passwd", "/etc/passwd", "--ro-bind-data", "%group", "/etc/group"),
         *("--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"),
