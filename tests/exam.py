@@ -99,6 +99,7 @@ def small(name: str) -> Improve:
         keep_checkpoints=9,
         num_threads=1,
         sinks=(),
+        arena=plan.arena and replace(plan.arena, round_steps=1, num_worlds=2, tasks_per_world=1),
         suite=replace(plan.suite, num_tasks=4, num_tasks_above=2, num_tasks_during=2, num_levels=2, best_of=2),
     )
 

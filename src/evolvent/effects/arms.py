@@ -16,6 +16,7 @@ from evolvent.effects import cold_starts
 from evolvent.effects.session import current
 from evolvent.errors import BadInput
 from evolvent.evals.contrast import Spent
+from evolvent.evals.diagnosis import Diagnosis
 from evolvent.evals.measure import Suite
 from evolvent.plans import Improve, check
 from evolvent.policies.policy import Policy
@@ -30,13 +31,17 @@ NUM_TEXTS = 2000  # training tasks that teach a learned vocabulary
 
 @dataclass(frozen=True)
 class Arm:
-    """A finished arm: its reports by name, the metrics lines of its practice, its policies as they ended, its cost."""
+    """A finished arm: its reports by name, the metrics lines of its practice, its policies as they ended, its cost.
+
+    `diagnoses` are those of its arena, one a round.
+    """
 
     plan: Improve
     reports: Mapping[str, Report]
     lines: tuple[Mapping[str, Any], ...]
     policies: Mapping[str, Policy]
     spent: Spent
+    diagnoses: tuple[Diagnosis, ...] = ()
 
     def report(self, name: str = "after") -> Report:
         """One report; the last one may also have been the first."""
@@ -78,10 +83,11 @@ def arm(plan: Improve, seed: int, folder: Path | None = None) -> Arm:
             cold_starts.copy(before, run)
         policies = carry_out(plan, run)
         reports = {report.name: report for report in run.reports()}
+        diagnoses = tuple(run.diagnoses())
         lines = tuple(line for line in run.metrics() if line.get("phase") == "practice")
     tokens = sum(line["num_written"] for line in lines)
     spent = Spent(tokens, len(lines), time.perf_counter() - start, seconds)
-    return Arm(plan, reports, lines, policies, spent)
+    return Arm(plan, reports, lines, policies, spent, diagnoses)
 
 
 def bare(plan: Improve) -> Improve:
