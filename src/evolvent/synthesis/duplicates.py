@@ -30,7 +30,7 @@ class Seen:
     _sizes: list[int] = field(default_factory=list)
 
     def add(self, name: str, text: str) -> str:
-        """Keep a text; gives "exact duplicate of NAME" or "near duplicate of NAME" and keeps nothing where it is one."""
+        """Keep a text; gives what it is a duplicate of, exact or near, and keeps nothing where it is one."""
         exact = hashlib.sha256(text.encode()).digest()
         if exact in self._of_digest:
             return f"exact duplicate of {self._of_digest[exact]}"

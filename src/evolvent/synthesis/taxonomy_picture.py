@@ -33,9 +33,10 @@ def draw_taxonomy(taxonomy: Taxonomy, title: str) -> str:
         f'<text class="title" x="{LEFT}" y="26">{escape(title)}</text>'
         f'<text class="quiet" x="{LEFT}" y="44">{counts}; a tick is a world</text>'
     )
+    size = f'width="{width:g}" height="{y + 8:g}" viewBox="0 0 {width:g} {y + 8:g}"'
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{y + 8:g}" viewBox="0 0 {width:g} {y + 8:g}" '
-        f'role="img" aria-label="{escape(title)}: {counts}"><style>{STYLE}</style>{head}{"".join(parts)}</svg>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{escape(title)}: {counts}">'
+        f"<style>{STYLE}</style>{head}{''.join(parts)}</svg>\n"
     )
 
 
