@@ -141,3 +141,12 @@ def test_a_task_is_a_function_of_its_place():
 def test_a_structure_that_does_not_exist_is_refused():
     with pytest.raises(BadInput, match="did you mean"):
         WorldTasks(structures=("two_hops",))
+
+
+def test_a_training_world_appears_under_many_names():
+    source = WorldTasks(num_worlds=1)
+    worlds = [world_of(source.task("two_hop", 1, index)) for index in range(20)]
+    assert len({world.tools[0].name for world in worlds}) > 5
+    assert len({tuple(sorted(t.description for t in world.tools)) for world in worlds}) == 1
+    kept = WorldTasks(num_worlds=1, num_skins=1)
+    assert len({kept.task("two_hop", 1, index).private.data["world"]["arguments"]["skin"] for index in range(9)}) == 1

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from evolvent.envs.databases import name_world, world_of
+from evolvent.envs.databases import Database, name_world, world_of
 from evolvent.envs.manufacture.parametric import SIZES, STRUCTURES, manufacture
 from evolvent.errors import BadInput, nearest
 from evolvent.records import Origin, Private, Reference, Task, said
@@ -27,11 +27,13 @@ NUM_HELD_OUT = 1 << 20  # worlds of a class that are measured on; a task hardly 
 class WorldTasks:
     """Tasks of structure classes in `num_worlds` training worlds of each class and level.
 
-    The worlds of "test" and "arena" are others, a new one for almost every task, so accuracy there is accuracy in
-    worlds never seen. The judge looks at the answer and at the state in which the world was left.
+    A training world appears under `num_skins` sets of names; with one skin a small model learns the names by heart. The
+    worlds of "test" and "arena" are others, a new one for almost every task, so accuracy there is accuracy in worlds
+    never seen. The judge looks at the answer and at the state in which the world was left.
     """
 
     num_worlds: int = 64
+    num_skins: int = 1024
     structures: tuple[str, ...] = STRUCTURES
     num_levels: int = 1
     seed: int = 0
@@ -40,7 +42,7 @@ class WorldTasks:
         odd = [s for s in self.structures if s not in STRUCTURES]
         if odd:
             raise BadInput("no such structure", where="WorldTasks", got=odd[0], cure=nearest(odd[0], list(STRUCTURES)))
-        if self.num_worlds < 1 or not 1 <= self.num_levels <= len(SIZES):
+        if min(self.num_worlds, self.num_skins) < 1 or not 1 <= self.num_levels <= len(SIZES):
             raise BadInput("no worlds", where="WorldTasks", got=self, wanted=f"num_levels 1 to {len(SIZES)}")
 
     @property
@@ -61,9 +63,10 @@ class WorldTasks:
         if split not in SPLITS:
             raise BadInput(f"no split {split!r}", got=split, wanted=SPLITS, cure=nearest(split, list(SPLITS)))
         number = self.world(family, level, index, split)
-        database = _manufactured(number, family, level)
+        skin = index // self.num_worlds % self.num_skins if split == "train" else 0
+        database = _manufactured(number, family, level, skin)
         exercise = pose(database, family, stream(self.seed, "exercise", family, level, split, index))
-        arguments = {"seed": number, "structure": family, "level": level}
+        arguments = {"seed": number, "structure": family, "level": level, "skin": skin}
         return Task(
             task_id=f"{family}-{level}-{split}-{self.seed}-{index}",
             family=family,
@@ -107,5 +110,5 @@ class WorldTasks:
 
 
 @lru_cache(maxsize=1024)
-def _manufactured(number: int, family: str, level: int):  # type: ignore[no-untyped-def]
-    return manufacture(number, family, level)
+def _manufactured(number: int, family: str, level: int, skin: int) -> Database:
+    return manufacture(number, family, level, skin)

@@ -97,3 +97,20 @@ def test_large_worlds_hold_rows_as_real_ones_do():
 def test_a_structure_that_does_not_exist_is_refused():
     with pytest.raises(BadInput, match="two_hop"):
         manufacture(0, "three_hop", 1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(WORLDS, st.integers(1, 2**20))
+def test_a_skin_changes_what_things_are_called_and_nothing_else(drawn, skin):
+    plain, dressed = manufacture(*drawn), manufacture(*drawn, skin)
+    assert [t.name for t in plain.tables] != [t.name for t in dressed.tables]
+    assert sorted(t.description for t in plain.tools) == sorted(t.description for t in dressed.tools)
+    for one, other in zip(plain.tables, dressed.tables, strict=True):
+        assert [plain.word(one.name, c.name) for c in one.columns] == [
+            dressed.word(other.name, c.name) for c in other.columns
+        ]
+        assert [[str(v)[1:] if column.name == one.key or column.references else v
+                 for column, v in zip(one.columns, row, strict=True)] for row in one.rows] == [
+            [str(v)[1:] if column.name == other.key or column.references else v
+             for column, v in zip(other.columns, row, strict=True)] for row in other.rows
+        ]  # fmt: skip

@@ -67,8 +67,11 @@ SIZES = {
 """By level: 1 and 2 are what a nano model can read; 4 is as large as published worlds are, with rows from faker."""
 
 
-def manufacture(seed: int, structure: str, level: int = 1) -> Database:
-    """The world of a seed whose tasks have a structure (see STRUCTURES), at a level of SIZES."""
+def manufacture(seed: int, structure: str, level: int = 1, skin: int = 0) -> Database:
+    """The world of a seed whose tasks have a structure (see STRUCTURES), at a level of SIZES.
+
+    A `skin` is what it is called: the same tables, rows and tools under other names, in another order.
+    """
     if structure not in NEEDS or level not in SIZES:
         raise BadInput(
             "no such kind of parametric world",
@@ -76,9 +79,9 @@ def manufacture(seed: int, structure: str, level: int = 1) -> Database:
             got=f"{structure}, level {level}",
             wanted=f"one of {', '.join(STRUCTURES)}; levels {', '.join(map(str, SIZES))}",
         )
-    rng = stream(seed, "world", structure, level)
+    rng, dress = stream(seed, "world", structure, level), stream(seed, "skin", structure, level, skin)
     size = SIZES[level]
-    names = _Names(rng)
+    names = _Names(dress)
     plain = _entities(size.num_tables, rng)
     tables = _tables(plain, size, rng, names)
     words = dict(_words(plain, tables))
@@ -87,9 +90,9 @@ def manufacture(seed: int, structure: str, level: int = 1) -> Database:
     chosen = wanted + rng.sample(spare, min(size.num_spare_tools, len(spare)))
     made = _Workshop([t for t, _ in tables], words, rng, names)
     tools = [tool for kind, i in chosen for tool in made.tools(kind, i)]
-    rng.shuffle(tools)
+    dress.shuffle(tools)
     return Database(
-        name=f"{structure}-{level}-{seed}",
+        name=f"{structure}-{level}-{seed}-{skin}",
         tables=tuple(table for table, _ in tables),
         tools=tuple(tools),
         labels=(structure, plain[MANY]),
@@ -102,13 +105,13 @@ class _Names:
     """Names that mean nothing, each once."""
 
     def __init__(self, rng: random.Random) -> None:
-        self._rng, self._used = rng, set[str]()
+        self.rng, self._used = rng, set[str]()
 
     def draw(self) -> str:
         """One syllable, and more where a world needs many: few enough that worlds give one name many meanings."""
         num_syllables = 1 + 4 * len(self._used) // (len(CONSONANTS) * len(VOWELS))
         while True:
-            name = "".join(self._rng.choice(CONSONANTS) + self._rng.choice(VOWELS) for _ in range(num_syllables))
+            name = "".join(self.rng.choice(CONSONANTS) + self.rng.choice(VOWELS) for _ in range(num_syllables))
             if name not in self._used | RESERVED:
                 self._used.add(name)
                 return name
@@ -126,15 +129,16 @@ _Tables = list[tuple[Table, tuple[str, ...]]]
 def _tables(plain: Sequence[str], size: Size, rng: random.Random, names: _Names) -> _Tables:
     """Every table with the plain words of its columns; referred tables are made before those that refer."""
     made: dict[int, tuple[Table, tuple[str, ...]]] = {}
-    letters = rng.sample("abcdefghjkmnpqrstuvwxyz", len(plain))
+    dress = names.rng
+    letters = dress.sample("abcdefghjkmnpqrstuvwxyz", len(plain))
     for i in reversed(range(len(plain))):
         parent = made[i + 1][0] if i % 2 == 0 and i + 1 in made else None
         texts = rng.sample(list(TEXTS), min(len(TEXTS), (size.num_columns + 1) // 2))
         numbers = rng.sample(list(NUMBERS), size.num_columns // 2)
-        columns = [Column(rng.choice(KEYS))]
+        columns = [Column(dress.choice(KEYS))]
         columns += [Column(names.draw(), "text", parent.name)] if parent else []
-        columns += [Column(rng.choice(TEXTS[t])) for t in texts]
-        columns += [Column(rng.choice(NUMBERS[n]), "integer") for n in numbers]
+        columns += [Column(dress.choice(TEXTS[t])) for t in texts]
+        columns += [Column(dress.choice(NUMBERS[n]), "integer") for n in numbers]
         concepts = ("key", *((plain[i + 1],) if parent else ()), *texts, *numbers)
         rows = tuple(
             _rows(letters[i], columns, concepts, parent, replace(size, num_rows=size.num_rows // (1 + i % 2)), rng)
@@ -214,7 +218,7 @@ class _Workshop:
     ) -> SqlTool:
         parameters = [Parameter(column.name, column.kind) for column in columns]
         if operation.kind in ("create", "update"):
-            self._rng.shuffle(parameters)
+            self._names.rng.shuffle(parameters)
         return SqlTool(
             self._names.draw(),
             words,
