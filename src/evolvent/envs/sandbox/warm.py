@@ -18,7 +18,7 @@ from typing import Any
 
 from evolvent.errors import InfrastructureError
 
-START_S = 30.0
+START_S, STOP_S = 30.0, 5.0
 INSIDE = ("wire", "confine", "python_inside", "folder", "follow", "box", "zygote")
 
 # the inside gets its program as text: no file of the project is there to be seen
@@ -84,13 +84,13 @@ class Zygote:
         """End it, and wait for that."""
         with self._lock:
             self._control.close()
+            with suppress(OSError):
+                self._keeper.terminate()
             try:
-                self._keeper.wait(5.0)
+                self._keeper.wait(STOP_S)
             except subprocess.TimeoutExpired:
                 self._keeper.kill()
-                self._keeper.wait(5.0)
-            if self._keeper.stderr:
-                self._keeper.stderr.close()
+                self._keeper.wait(STOP_S)
 
     def _wait_until_ready(self) -> None:
         self._control.settimeout(START_S)
@@ -99,21 +99,14 @@ class Zygote:
         except OSError:
             said = b""
         if said == b"ready":
+            if self._keeper.stderr:
+                self._keeper.stderr.close()
             return
-        self.close_quietly()
-        words = self._keeper.stderr.read().decode(errors="replace").strip() if self._keeper.stderr else ""
         self.close()
+        words = self._keeper.stderr.read().decode(errors="replace").strip() if self._keeper.stderr else ""
         raise InfrastructureError(
             "bubblewrap cannot start here", where="bubblewrap", got=words or "no answer", cure=_cure(words)
         )
-
-    def close_quietly(self) -> None:
-        """End the keeper without waiting for what it has to say."""
-        self._control.close()
-        with suppress(OSError):
-            self._keeper.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            self._keeper.wait(5.0)
 
 
 def _command(control: int) -> list[str]:

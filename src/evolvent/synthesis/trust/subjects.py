@@ -29,7 +29,7 @@ class Subject:
 
 FOLDERS: tuple[tuple[Callable[[Path], bool], str], ...] = (
     (lambda path: (path / "corpus.json").is_file(), "evolvent.synthesis.stored:subject_of_folder"),
-    (lambda path: any(_with_task(path)), "evolvent.tasks.formats.harbor:subject_of_folder"),
+    (lambda path: any(_with_task(path)), "evolvent.synthesis.harbor:subject_of_folder"),
 )
 """What a folder may be, and the function of (path) -> {"source", "world", "workflow"} that opens it."""
 
