@@ -10,7 +10,7 @@ import functools
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from evolvent.envs.databases.records import (
     Column,
@@ -42,6 +42,7 @@ NEEDS = {
 """For each structure class, the tools that its tasks cannot do without; `many` belongs to `one`."""
 
 STRUCTURES = tuple(NEEDS)
+Gives = Literal["row", "rows", "value"]
 KINDS = ("get", "find", "count", "create", "update", "delete")
 
 
@@ -214,7 +215,7 @@ class _Workshop:
         operation: Operation,
         *,
         columns: Sequence[Column],
-        gives: str,
+        gives: Gives,
     ) -> SqlTool:
         parameters = [Parameter(column.name, column.kind) for column in columns]
         if operation.kind in ("create", "update"):
@@ -225,7 +226,7 @@ class _Workshop:
             tuple(parameters),
             tuple(statements),
             gives,
-            operation,  # type: ignore[arg-type]
+            operation,
         )
 
     def _get(self, table: Table, name: str, word: str) -> SqlTool:
