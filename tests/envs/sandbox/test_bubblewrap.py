@@ -17,6 +17,7 @@ from evolvent.envs.sandbox.bubblewrap import GRACE_S, Bubblewrap, open_, probe
 from evolvent.envs.sandbox.cgroups import PREFIX, open_groups
 from evolvent.envs.sandbox.limits import Ended, Limits
 from evolvent.envs.sandbox.names import check_names
+from evolvent.envs.sandbox.warm import _cure
 from evolvent.errors import BadInput, InfrastructureError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -238,9 +239,14 @@ def test_chance_differs_from_call_to_call_and_the_order_of_sets_does_not(sandbox
     assert a == b
 
 
-def test_a_dead_zygote_is_started_anew(sandbox):
+@pytest.mark.parametrize("who", ["all of it", "bubblewrap alone"])
+def test_a_dead_zygote_is_started_anew(sandbox, who):
     assert sandbox.run("print(1)").stdout == "1\n"
-    os.killpg(sandbox._zygote._keeper.pid, signal.SIGKILL)
+    keeper = sandbox._zygote._keeper.pid
+    if who == "all of it":
+        os.killpg(keeper, signal.SIGKILL)
+    else:
+        os.kill(int(Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()[0]), signal.SIGKILL)
     said = []
 
     def answers():
@@ -251,6 +257,26 @@ def test_a_dead_zygote_is_started_anew(sandbox):
         return said == ["2\n"]
 
     _wait(answers, "no new one came up")
+
+
+def test_a_zygote_that_does_not_answer_is_replaced_and_waited_for_no_longer_than_the_deadline(sandbox):
+    keeper = sandbox._zygote._keeper.pid
+    outer = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()[0]
+    inner = Path(f"/proc/{outer}/task/{outer}/children").read_text().split()[0]
+    for pid in Path(f"/proc/{inner}/task/{inner}/children").read_text().split():
+        boxes = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for frozen in (pid, *boxes):
+            os.kill(int(frozen), signal.SIGSTOP)
+    start = time.monotonic()
+    with pytest.raises(InfrastructureError, match="did not answer"):
+        sandbox.run("print(1)", limits=replace(SHORT, wall_s=0.1))
+    assert time.monotonic() - start < 0.1 + GRACE_S + 2.0
+    assert sandbox.run("print(2)").stdout == "2\n"
+
+
+def test_a_machine_that_forbids_user_namespaces_gets_the_cure():
+    assert "apparmor" in _cure("bwrap: setting up uid map: Permission denied")
+    assert "apparmor" in _cure("bwrap: loopback: Failed RTM_NEWADDR: Operation not permitted")
 
 
 def test_a_closed_sandbox_says_so():

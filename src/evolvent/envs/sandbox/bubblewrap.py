@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from evolvent.envs.sandbox.cgroups import Group, open_groups
@@ -64,6 +65,7 @@ class Bubblewrap:
         self._preload = tuple(preload)
         self._lock = threading.Lock()
         self._zygote: Zygote | None = None
+        self._retired: list[Zygote] = []
         self._groups = open_groups()
         self._is_closed = False
 
@@ -102,8 +104,9 @@ class Bubblewrap:
         """See `Sandbox.close`."""
         self._is_closed = True
         with self._lock:
-            if self._zygote:
-                self._zygote.close()
+            for zygote in (*self._retired, *([self._zygote] if self._zygote else [])):
+                zygote.close()
+            self._retired.clear()
             self._zygote = None
         if self._groups:
             self._groups.close()
@@ -115,19 +118,19 @@ class Bubblewrap:
         group = self._groups.lend(limits) if self._groups else None
         try:
             asked = {"limits": {name: getattr(limits, name) for name in Limits.__slots__}, "is_once": is_once}
-            call = self._send(asked, group.joins() if group else [])
+            call, zygote = self._send(asked, group.joins() if group else [])
         except BaseException:
             if group:
                 group.remove()
             raise
-        return Box(call, limits, group, self._give_back, is_once)
+        return Box(call, limits, _Lender(self, zygote, group), is_once)
 
-    def _send(self, asked: dict[str, Any], groups: list[int]) -> socket.socket:
+    def _send(self, asked: dict[str, Any], groups: list[int]) -> tuple[socket.socket, Zygote]:
         for _ in range(2):  # one that died in between is started anew, once
             zygote = self._warm()
             with suppress(OSError):
-                return zygote.ask(asked, groups)
-            self._drop(zygote)
+                return zygote.ask(asked, groups), zygote
+            self.retire(zygote)
         raise InfrastructureError("the sandbox died twice in a row", where=self.name)
 
     def _warm(self) -> Zygote:
@@ -137,13 +140,18 @@ class Bubblewrap:
                 self._zygote = Zygote(build_filter(), self._preload, homes)
             return self._zygote
 
-    def _drop(self, zygote: Zygote) -> None:
+    def retire(self, zygote: Zygote) -> None:
+        """Make no more boxes there; those that it has go on."""
         with self._lock:
             if self._zygote is zygote:
                 self._zygote = None
-        zygote.close()
+                self._retired.append(zygote)
+            for over in [zygote for zygote in self._retired if zygote.is_over()]:
+                over.close()
+                self._retired.remove(over)
 
-    def _give_back(self, group: Group) -> None:
+    def take_back(self, group: Group) -> None:
+        """A group that its box is done with."""
         if self._groups:
             self._groups.take_back(group)
 
@@ -153,11 +161,20 @@ class Bubblewrap:
             raise InfrastructureError("the sandbox runs, and not as it should", where=self.name, got=result)
 
 
+@dataclass(frozen=True)
+class _Lender:
+    """Where a box came from."""
+
+    sandbox: Bubblewrap
+    zygote: Zygote
+    group: Group | None
+
+
 class Box:
     """The outer end of one box: sends calls, and waits for each no longer than its deadline."""
 
-    def __init__(self, call: socket.socket, limits: Limits, group: Group | None, give_back: Any, is_once: bool) -> None:
-        self._call, self._limits, self._group, self._give_back = call, limits, group, give_back
+    def __init__(self, call: socket.socket, limits: Limits, lender: _Lender, is_once: bool) -> None:
+        self._call, self._limits, self._lender, self._group = call, limits, lender, lender.group
         self._is_once, self._is_busy = is_once, False
 
     def call(self, code: str | Sequence[str], stdin: str, files: Files, keep: Sequence[str]) -> Result:
@@ -173,6 +190,7 @@ class Box:
             put(self._call, asked, [source, stdin.encode(errors="surrogatepass"), *files.values()])
             answer, blobs = get(self._call, deadline)
         except (OSError, EOFError) as error:
+            self._lender.sandbox.retire(self._lender.zygote)
             raise InfrastructureError(
                 "the sandbox did not answer", where="bubblewrap", got=f"{type(error).__name__}: {error}"
             ) from error
@@ -187,7 +205,7 @@ class Box:
             self._await_end()
         self._call.close()
         if self._group:
-            self._give_back(self._group)
+            self._lender.sandbox.take_back(self._group)
             self._group = None
 
     def __enter__(self) -> Box:

@@ -62,6 +62,14 @@ def _open(tier: str) -> Sandbox:
     return _opened[key]
 
 
+def _forget_lock() -> None:
+    global _lock  # noqa: PLW0603
+    _lock = threading.RLock()  # a fork may have been made while another thread held it
+
+
+os.register_at_fork(after_in_child=_forget_lock)
+
+
 def _close(key: tuple[int, str]) -> None:
     if key[0] == os.getpid() and key in _opened:
         _opened.pop(key).close()

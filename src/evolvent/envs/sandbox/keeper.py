@@ -31,12 +31,13 @@ def main() -> None:
             os.write(2, f"{type(error).__name__}: {error}".encode())
         finally:
             os._exit(1)
-    signal.signal(signal.SIGTERM, lambda *_: _end(pid, asked["groups"]))
+    signal.signal(signal.SIGTERM, lambda *_: _end(pid, []))
     for number in asked["passed"]:
         os.close(number)
     child = os.pidfd_open(pid)
-    select.select([child, asked["caller"]], [], [])
-    _end(pid, asked["groups"])
+    ended, _, _ = select.select([child, asked["caller"]], [], [])
+    # a caller that lives goes on using its groups
+    _end(pid, asked["groups"] if asked["caller"] in ended else [])
 
 
 def _end(pid: int, groups: list[str]) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 
 from evolvent.envs.sandbox.choose import best
@@ -13,6 +15,7 @@ from evolvent.envs.sandbox.limits import Ended, Limits, Result
 from evolvent.envs.sandbox.tier import Session
 from evolvent.records import Task, ToolResult
 
+MAX_CALLS_AT_ONCE = 64
 LIMITS = Limits(wall_s=5.0, cpu_s=5.0, output_bytes=8 * 2**10)
 
 
@@ -73,7 +76,7 @@ class _Live:
             session.close()
 
     async def _run(self, code: str | Sequence[str], show: Callable[[Result], ToolResult]) -> ToolResult:
-        return show(await asyncio.to_thread(self._run_here, code))
+        return show(await asyncio.get_running_loop().run_in_executor(_threads(), self._run_here, code))
 
     def _run_here(self, code: str | Sequence[str]) -> Result:
         with self._lock:
@@ -85,6 +88,12 @@ class _Live:
 
     def _start(self) -> Session:
         return best(self._plan.tier).session(files=self._plan.files, limits=self._plan.limits)
+
+
+@lru_cache(maxsize=1)
+def _threads() -> ThreadPoolExecutor:
+    # they only wait: the few of asyncio's own pool would make episodes wait for each other
+    return ThreadPoolExecutor(MAX_CALLS_AT_ONCE, "sandbox")
 
 
 class OpenPython(_Live):

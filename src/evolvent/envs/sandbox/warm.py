@@ -80,6 +80,10 @@ class Zygote:
                 raise
         return ours
 
+    def is_over(self) -> bool:
+        """Whether it has ended, for whatever cause."""
+        return self._keeper.poll() is not None
+
     def close(self) -> None:
         """End it, and wait for that."""
         with self._lock:
