@@ -90,6 +90,13 @@ keys: seeds=0,1,2 out=FOLDER (puts the result on the board there: effects.json, 
   fresh=true (measure again) processes=2 cache=FOLDER (else $EVOLVENT_CACHE, else the user's cache folder)""",
     "doctor": "keys: url=http://127.0.0.1:8000/v1#MODEL asks a server too",
     "serve": POLICY,
+    "world": """WORLD is a source (chain:2), gym:FrozenLake-v1[:level], bfcl:base, servers.json[#NAME] (MCP servers as
+desktop clients list them), a folder that synth worlds wrote, a URL of MCP (http://.../mcp) or OpenEnv (ws://...),
+or module:name(args). play reads calls and answers, from you or a pipe: NAME {json}, NAME arg=value, NAME value.
+serve gives every session a world of its own, on loopback only.
+
+keys: task=N (which held-out task is first, or served)
+  of serve: transport=http|stdio|openenv (http is MCP's streamable HTTP) sessions=64 idle_timeout_s=600""",
 }
 
 

@@ -29,13 +29,23 @@ def serve(  # six, each one a fact of the door
     announce: Callable[[str], None] = print,
 ) -> None:
     """Serve a policy until Ctrl-C; `announce` hears the address once the port is open (port 0 takes a free one)."""
+    app = make_app(policy, renderer, model_name)
+    shown = f"[{host}]" if ":" in host else host
+    warning = "" if host in LOOPBACK else "  (open to other machines; no key is asked)"
+    serve_app(
+        app,
+        port=port,
+        host=host,
+        announce=lambda at: announce(f"serving {model_name} at http://{shown}:{at}/v1{warning}  (Ctrl-C ends it)"),
+    )
+
+
+def serve_app(app: Any, *, port: int, host: str = "127.0.0.1", announce: Callable[[int], None]) -> None:
+    """Serve an app until Ctrl-C; `announce` hears the port once it is open."""
     door = _listen(host, port)
     try:
-        app = make_app(policy, renderer, model_name)
         server = uvicorn.Server(_config(app))
-        shown = f"[{host}]" if ":" in host else host
-        warning = "" if host in LOOPBACK else "  (open to other machines; no key is asked)"
-        announce(f"serving {model_name} at http://{shown}:{door.getsockname()[1]}/v1{warning}  (Ctrl-C ends it)")
+        announce(door.getsockname()[1])
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[door])
     finally:

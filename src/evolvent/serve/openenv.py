@@ -22,8 +22,8 @@ from evolvent.envs.one_seat import shown
 from evolvent.envs.toolbox import SEAT
 from evolvent.envs.world import World, WorldPlan, evidence_of
 from evolvent.errors import BadInput, EvolventError
-from evolvent.records import Episode, Task, ToolCall, Trace, said
-from evolvent.rewards import by_task, judge_episodes
+from evolvent.records import Task, ToolCall, said
+from evolvent.rewards.outcome import judge_visit
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MAX_MESSAGE_CHARS = 2**20
@@ -223,9 +223,7 @@ class _Session:
         """With the judge's reward once the episode is over, where the world has not given one itself."""
         if not made["done"] or made["reward"] is not None or task.private is None:
             return made
-        trace = Trace(task.task_id, 0, SEAT, "outside", ())
-        [judged] = judge_episodes(by_task, [Episode(task.task_id, task, 0, (trace,), answer, evidence_of(world))])
-        score = judged.traces[0].score
+        score = judge_visit(task, answer, evidence_of(world))
         return {**made, "reward": None if score is None else score.value}
 
 
