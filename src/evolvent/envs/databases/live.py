@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -24,8 +25,11 @@ ALLOWED = {
     sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE,
     sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_RECURSIVE, sqlite3.SQLITE_SAVEPOINT,
 }  # fmt: skip
-UNSTABLE = {"random", "randomblob", "load_extension", "current_timestamp", "date", "time", "datetime", "julianday",
-            "unixepoch", "strftime", "fts3_tokenizer"}  # fmt: skip
+UNSTABLE = {
+    "random", "randomblob", "load_extension", "current_timestamp", "current_date", "current_time", "date", "time",
+    "datetime", "julianday", "unixepoch", "strftime", "timediff", "fts3_tokenizer", "total_changes", "sqlite_version",
+    "sqlite_source_id", "sqlite_compileoption_get", "sqlite_compileoption_used",
+}  # fmt: skip
 
 Rows = Mapping[str, tuple[tuple[Value, ...], ...]]
 
@@ -188,12 +192,20 @@ def changes(before: Rows, after: Rows) -> dict[str, Any]:
     """For each table that is other than it was: the rows that are gone and those that are new."""
     found = {}
     for name in after:
-        old, new = set(before.get(name, ())), set(after[name])
-        if old != new:
-            found[name] = {
-                "gone": [list(row) for row in before.get(name, ()) if row not in new],
-                "new": [list(row) for row in after[name] if row not in old],
-            }
+        gone, new = _beyond(before.get(name, ()), after[name]), _beyond(after[name], before.get(name, ()))
+        if gone or new:
+            found[name] = {"gone": gone, "new": new}
+    return found
+
+
+def _beyond(rows: tuple[tuple[Value, ...], ...], others: tuple[tuple[Value, ...], ...]) -> list[list[Value]]:
+    """The rows that are not among the others; one that is there twice is taken away once for each."""
+    left, found = Counter(others), []
+    for row in rows:
+        if left[row] > 0:
+            left[row] -= 1
+        else:
+            found.append(list(row))
     return found
 
 
