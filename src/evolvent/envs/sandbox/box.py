@@ -112,8 +112,7 @@ class Box:
         cell.begin()
         files = [as_file(stdin)] if stdin or cell.had_stdin else []
         cell.had_stdin = bool(stdin)
-        with suppress(ConnectionError):  # it is gone, and that is seen at once
-            _send(cell, LENGTH.pack(len(code)) + code, files)
+        cell.send(LENGTH.pack(len(code)) + code, files)
         for file in files:
             os.close(file)
         return cell
@@ -208,13 +207,6 @@ def _start_first() -> int:
     if said != b"1":
         raise OSError(said.decode(errors="replace"))
     return pid
-
-
-def _send(cell: Process, data: bytes, files: list[int]) -> None:
-    if cell.channel is not None:
-        sent = socket.send_fds(cell.channel, [data], files)
-        if sent < len(data):
-            cell.channel.sendall(data[sent:])
 
 
 def _last_pid() -> int:

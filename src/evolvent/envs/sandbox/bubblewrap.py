@@ -61,8 +61,8 @@ class Bubblewrap:
 
     name = "bubblewrap"
 
-    def __init__(self, preload: Sequence[str] = PRELOAD) -> None:
-        self._preload = tuple(preload)
+    def __init__(self, preload: Sequence[str] = PRELOAD, grace_s: float = GRACE_S) -> None:
+        self._preload, self.grace_s = tuple(preload), grace_s
         self._lock = threading.Lock()
         self._zygote: Zygote | None = None
         self._retired: list[Zygote] = []
@@ -181,12 +181,13 @@ class Box:
         """One call to its end."""
         kind, words, source = _read_code(code, self._is_once)
         asked = {"kind": kind, "words": words, "files": list(files), "keep": list(keep)}
-        deadline = time.monotonic() + self._limits.wall_s + GRACE_S
+        patience_s = self._limits.wall_s + self._lender.sandbox.grace_s
+        deadline = time.monotonic() + patience_s
         if self._group:
             self._group.begin()
         self._is_busy = True  # until the answer is here: an interrupted call has no second one
         try:
-            self._call.settimeout(self._limits.wall_s + GRACE_S)
+            self._call.settimeout(patience_s)
             put(self._call, asked, [source, stdin.encode(errors="surrogatepass"), *files.values()])
             answer, blobs = get(self._call, deadline)
         except (OSError, EOFError) as error:
