@@ -160,7 +160,10 @@ def _path(asked: Asked, name: str, seed: int) -> Path:
 
 
 def _short(name: str) -> str:
-    return name.partition(":")[0].rpartition(".")[2]
+    """What results are kept as; a second experiment of a module is none of its first."""
+    module, _, function = name.partition(":")
+    last = module.rpartition(".")[2]
+    return last if function in ("", "effect") else f"{last}-{function}"
 
 
 def _whole(path: Path) -> SeedResult:

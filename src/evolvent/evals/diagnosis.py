@@ -195,11 +195,13 @@ def shuffle_traces(episodes: Sequence[Episode], rng: random.Random) -> list[Epis
 
 
 def world_name(task: Task) -> str:
-    """The world that a task names, readably; a task without one is a world of its own."""
+    """The world that a task names, readably and whatever its skin; a task without one is a world of its own."""
     named = task.private.data.get(KEY) if task.private is not None else None
     if not named:
         return task.task_id
-    arguments = ", ".join(f"{key}={value}" for key, value in sorted(named.get("arguments", {}).items()))
+    arguments = ", ".join(
+        f"{key}={value}" for key, value in sorted(named.get("arguments", {}).items()) if key != "skin"
+    )
     return f"{named['path'].rpartition(':')[2]}({arguments})"
 
 

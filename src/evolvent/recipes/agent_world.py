@@ -37,7 +37,7 @@ ROUND_STEPS, NUM_ROUNDS = 15, 2
 NEGLECTED = ("count", "guarded_delete", "create_read")  # by seed: easy ones, which nobody would find weak by themselves
 NEGLECT = 8  # how many times as often each other class is shown
 NUM_CHECKS = 8  # arenas in which the diagnosis of one agent is checked
-NUM_WORLDS = 1000  # of each class
+NUM_WORLDS = 64  # of each class, under many sets of names
 WORLDS = (1, 4, 16, 64)
 
 
@@ -55,7 +55,7 @@ def build() -> Improve:
     )
     return Improve(
         recipe="agent_world",
-        source=WorldTasks(NUM_WORLDS, CLASSES),
+        source=WorldTasks(NUM_WORLDS, structures=CLASSES),
         world=Databases(),
         model=ModelSpec(depth=3, vocab_size=640),
         cold_start=cold,
