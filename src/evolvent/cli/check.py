@@ -34,11 +34,23 @@ def main(command: Command) -> dict[str, Any]:
     if names:
         answer = check_families(names, proof, screen)
     else:
-        answer = check_subject(find_subject(read_value(word, "source"), proof.seed), proof, command, screen)
+        answer = check_subject(find(word, proof.seed), proof, command, screen)
     if "out" in command.fields:
         write_text(Path(command.fields["out"]), json.dumps(answer, indent=1) + "\n")
         screen.say(f"written to {command.fields['out']}")
     return answer if answer["holds"] else {**answer, "exit": 1}
+
+
+def find(word: str, seed: int) -> Subject:
+    """What a word stands for; gym:ID and bfcl:CATEGORY are worlds with tasks of their own."""
+    if word.partition(":")[0] not in ("gym", "bfcl"):
+        return find_subject(read_value(word, "source"), seed)
+    from evolvent.cli.scenes import find_scene
+
+    scene = find_scene(word, seed)
+    if scene.source is None:
+        raise BadInput("this world has no tasks to check", where=word, cure="evolvent world play shows it")
+    return Subject(word, scene.source, scene.world)
 
 
 def read_proof(command: Command) -> Proof:

@@ -12,7 +12,7 @@ from evolvent.evals.metrics import wilson
 from evolvent.records import Message, Task
 from evolvent.synthesis.screening import ALTERNATIVE, ANNOUNCED, answer_leaks
 from evolvent.synthesis.screening import plain as spaced
-from evolvent.synthesis.trust.attacks import CONSTANTS, ECHO, NONSENSE, attacks, nothing_done
+from evolvent.synthesis.trust.attacks import AT_LEAST, CONSTANTS, ECHO, NONSENSE, attacks, nothing_done
 from evolvent.synthesis.trust.bench import Bench, Played, answering
 from evolvent.synthesis.trust.bench import Script as ScriptOf
 from evolvent.synthesis.trust.forms import HEDGES, MAY_BE_RIGHT, SEVERAL_RIGHT, equal_forms, says, wrong_forms
@@ -44,10 +44,11 @@ class Answers:
         self.try_nothing(tasks)
         self.try_guesses(known)
         self.try_forms(known)
+        deaf = {k.task.task_id for k in known if not k.words_count}
         few = self.bench.proof.num_attacked
         for split in ("train", "test"):
             for task in [t for t in tasks if t.split == split][:few]:
-                self.try_attacks(task)
+                self.try_attacks(task, AT_LEAST if task.task_id in deaf else ())
         self.look_for_leaks(tasks)
         return known
 
@@ -68,7 +69,7 @@ class Answers:
             oracle = worked[0] if worked else bare
             if not oracle.is_right:
                 what = "the worked solution does not score 1" if worked else "the stored answer does not score 1"
-                self.ledger.fail("oracle", task, what, _told(oracle))
+                self.ledger.fail("oracle", task, what + _cut_short(oracle), _told(oracle))
             right = self._known(task, oracle, bare)
             if right is not None:
                 found.append(right)
@@ -115,9 +116,10 @@ class Answers:
         tried, right, pairs = 0, 0, []
         for place, k in enumerate(known):
             others = [known[(place + step) % len(known)].answer for step in range(1, min(len(known), NUM_OTHERS + 1))]
-            tried, right = tried + len(others), right + sum(o == k.answer for o in others)
-            unlike = {word for word in (*others, *CONSTANTS) if word != k.answer}
-            shares[k.answer] += 1
+            tried, right = tried + len(others), right + sum(o == k.answer for o in others if not k.acts)
+            # said without what must be done first, the right answer is a guess like any other
+            unlike = {word for word in (*others, *CONSTANTS, k.answer) if k.acts or word != k.answer}
+            shares[k.answer] += not k.acts
             pairs += [(k, word, others.count(word)) for word in sorted(unlike)]
         played = self._play([answering(k.task, word) for k, word, _ in pairs])
         for (_, word, times), one in zip(pairs, played, strict=True):
@@ -180,18 +182,20 @@ class Answers:
 
     # ------------------------------------------------------------ hostile
 
-    def try_attacks(self, task: Task) -> None:
-        """Words to the judge must not score, break it, run, or take long."""
+    def try_attacks(self, task: Task, only: Sequence[str] = ()) -> None:
+        """Words to the judge must not score, break it, run, or take long; `only` some where no words count."""
         with tempfile.TemporaryDirectory(prefix="evolvent-trap-") as folder:
             trap = Path(folder) / "sprung"
             answer = task.private.answer if task.private else ""
             named = [(name, text) for name, text in attacks(task, trap).items() if not says(text, answer)]
-            for (name, _), played in zip(named, self._play([answering(task, text) for _, text in named]), strict=True):
-                self.ledger.try_one("attacks")
-                self.ledger.most("attacks", "slowest_s", round(played.seconds, 2))
-                self._tell_attack(name, played)
+            named = [(name, text) for name, text in named if not only or name in only]
+            done = self._play([answering(task, text) for _, text in named])
             if trap.exists():
-                self._find_sprung(task, named, trap)
+                self._find_sprung(task, [(name, text) for name, text in named if str(trap) in text], trap)
+        for (name, _), played in zip(named, done, strict=True):
+            self.ledger.try_one("attacks")
+            self.ledger.most("attacks", "slowest_s", round(played.seconds, 2))
+            self._tell_attack(name, played)
 
     def _find_sprung(self, task: Task, named: Sequence[tuple[str, str]], trap: Path) -> None:
         """Which of the attacks was run: each once more, alone."""
@@ -229,6 +233,14 @@ class Answers:
         played = self.bench.play(scripts)
         self.judged += played
         return played
+
+
+def _cut_short(played: Played) -> str:
+    """Whether the workflow ended before the script did."""
+    wanted = len(played.script.words)
+    turns = played.episode.traces[0].turns if played.episode else ()
+    num = sum(turn.message.role == "assistant" for turn in turns)
+    return f": the workflow ended after {num} of its {wanted} turns" if 0 < num < wanted else ""
 
 
 def several_right(task: Task) -> bool:

@@ -15,10 +15,12 @@ from evolvent.records import Completion, Episode, Finish, Message, Outcome, Prom
 from evolvent.rewards import judge_episodes, lift
 from evolvent.rollouts.play import Attempt, Stage, play
 from evolvent.rollouts.seat import Budgets
+from evolvent.rollouts.workflows import ToolLoop
 from evolvent.seeds import derive
 from evolvent.synthesis.trust.plan import Proof
 
 RIGHT = 1.0 - 1e-9
+MANY_TURNS = 10_000
 ENDLESS = Budgets(1 << 30, 1 << 30, 1 << 30)
 SEATS: Mapping[str, str] = {"agent": "agent"}
 
@@ -69,6 +71,7 @@ class Bench:
 
     def __init__(self, proof: Proof) -> None:
         self.proof = proof
+        self.workflow = proof.workflow or ToolLoop(MANY_TURNS)
         self.judge = lift(proof.judge)
         self.truth = None if proof.truth is None else lift(proof.truth)
 
@@ -99,7 +102,7 @@ class Bench:
         actor = Actor(scripts)
         attempts = [Attempt(script.task, place) for place, script in enumerate(scripts)]
         how = Sampling(1 << 30, seed=derive(self.proof.seed, "proof") >> 1)
-        return play(attempts, Stage(self.proof.workflow, self.proof.world, {"agent": actor}, SEATS, how, ENDLESS))
+        return play(attempts, Stage(self.workflow, self.proof.world, {"agent": actor}, SEATS, how, ENDLESS))
 
     def _judged(self, script: Script, episode: Episode | None, fault: str) -> Played:
         if episode is None:
@@ -111,7 +114,7 @@ class Bench:
         except LateError:
             words = f"the judge took longer than {self.proof.max_judge_s:g} s"
             return Played(script, episode, None, {}, words, time.perf_counter() - start, is_late=True)
-        except Exception as error:  # what a judge of a user's raises is the finding
+        except (Exception, SystemExit) as error:  # what a judge of a user's raises is the finding
             return Played(script, episode, None, {}, _words(error), time.perf_counter() - start)
         seconds = time.perf_counter() - start
         score = next((t.score for t in episode.traces if t.score), None)
@@ -182,6 +185,6 @@ def _clean(trace: Trace) -> Trace:
     )
 
 
-def _words(error: Exception) -> str:
+def _words(error: BaseException) -> str:
     what = error.what if isinstance(error, EvolventError) else str(error)
     return f"{type(error).__name__}: {what}"

@@ -9,13 +9,13 @@ from evolvent.envs.world import WorldPlan
 from evolvent.errors import BadInput
 from evolvent.rewards import Check, Judge, by_task
 from evolvent.rollouts.play import Workflow
-from evolvent.rollouts.workflows import tool_loop
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
     """How tasks are made to prove themselves: how they are played and judged, how many are tried, and the bounds.
 
+    Without a `workflow` the tools are called until there is an answer, however many turns that takes.
     `num_tasks` of each cell and split are played, `num_attacked` of them are attacked too;
     of a finite cell, `max_rows` tasks are compared with each other. Guessing is warned of where
     its share is above `warn_floor`, and fails where its 95 % interval lies above `max_floor`. `form_counts` says that a
@@ -25,7 +25,7 @@ class Proof:
     """
 
     world: WorldPlan = Toolbox((calc,))
-    workflow: Workflow = tool_loop
+    workflow: Workflow | None = None
     judge: Judge | Check = by_task
     truth: Judge | Check | None = None
     num_tasks: int = 8

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from evolvent import tasks
+from evolvent.codec import locate
 from evolvent.envs.world import WorldPlan
 from evolvent.errors import BadInput
 from evolvent.rollouts.play import Workflow
@@ -34,10 +34,20 @@ FOLDERS: tuple[tuple[Callable[[Path], bool], str], ...] = (
 """What a folder may be, and the function of (path) -> {"source", "world", "workflow"} that opens it."""
 
 
+WORLDS = {
+    "evolvent.synthesis.world_tasks:WorldTasks": "evolvent.envs.databases:Databases",
+    "evolvent.synthesis.stored:StoredTasks": "evolvent.envs.databases:Databases",
+    "evolvent.synthesis.terminal_tasks:TerminalTasks": "evolvent.envs.shell:Shell",
+    "evolvent.synthesis.gym_tasks:GymTasks": "evolvent.envs.gym:Gym",
+    "evolvent.synthesis.bfcl_tasks:BfclTasks": "evolvent.envs.bfcl:Bfcl",
+}
+"""The worlds of our sources that need one, by import path."""
+
+
 def find_subject(words: str | Source, seed: int = 0) -> Subject:
     """What the words stand for; a source stands for itself."""
     if not isinstance(words, str):
-        return Subject(type(words).__name__, words)
+        return Subject(type(words).__name__, words, world_of(words))
     path = Path(words).expanduser()
     if path.is_dir():
         return of_folder(path)
@@ -45,11 +55,17 @@ def find_subject(words: str | Source, seed: int = 0) -> Subject:
     return Subject(words, tasks.source(words, seed), files=files)
 
 
+def world_of(source: Source) -> WorldPlan | None:
+    """The world that a source of ours is made for, where that is not a calculator."""
+    path = WORLDS.get(f"{type(source).__module__}:{type(source).__qualname__}")
+    return None if path is None else locate(path)()
+
+
 def of_folder(path: Path) -> Subject:
     """The tasks of a folder, by what lies in it."""
     for is_such, opener in FOLDERS:
         if is_such(path):
-            found: dict[str, Any] = _opener(opener, path)(path)
+            found: dict[str, Any] = dict(locate(opener)(path))
             return Subject(str(path), found["source"], found.get("world"), found.get("workflow"), manifest(path))
     raise BadInput(
         "this folder holds no tasks",
@@ -74,13 +90,3 @@ def digest(path: Path) -> str:
 
 def _with_task(path: Path) -> list[Path]:
     return [p for p in (path, *sorted(path.iterdir())) if (p / "task.toml").is_file()]
-
-
-def _opener(where: str, path: Path) -> Callable[[Path], dict[str, Any]]:
-    module, _, name = where.partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise BadInput(
-            "such folders cannot be read here", where=str(path), got=str(error), wanted=where, cure="update evolvent"
-        ) from error
