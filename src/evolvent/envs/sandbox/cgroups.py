@@ -11,6 +11,7 @@ from pathlib import Path
 from evolvent.envs.sandbox.limits import Limits
 
 PREFIX = "evolvent-"
+MAX_IDLE = 32
 
 
 @dataclass(eq=False)
@@ -95,11 +96,11 @@ class Groups:
 
     def take_back(self, group: Group) -> None:
         """Keep it for the next, unless somebody is still inside."""
-        if group.is_empty():
-            with self._lock:
+        with self._lock:
+            if len(self._idle) < MAX_IDLE and group.is_empty():
                 self._idle.append(group)
-        else:
-            group.remove()
+                return
+        group.remove()
 
     def close(self) -> None:
         """Remove them all."""
