@@ -98,16 +98,18 @@ def _agree(found: Any, wanted: Any) -> bool:
 
 
 def _ordered(values: Sequence[Any]) -> list[Any]:
-    return sorted(values, key=lambda value: json.dumps(_rounded(value), sort_keys=True, default=str))
+    return sorted(values, key=_place)
 
 
-def _rounded(value: Any) -> Any:
-    """Numbers alike, so that 2 and 2.0 stand in the same place."""
-    if isinstance(value, Mapping):
-        return {key: _rounded(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(inner) for inner in value]
-    return f"{value:.6g}" if isinstance(value, int | float) and not isinstance(value, bool) else value
+def _place(value: Any) -> str:
+    """Where a value stands among others: the same for values that agree, up to the last digits of numbers."""
+    if isinstance(value, dict):
+        return "{" + ",".join(sorted(f"{key!r}:{_place(inner)}" for key, inner in value.items())) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(sorted(map(_place, value))) + "]"
+    if isinstance(value, tuple):
+        return "(" + ",".join(map(_place, value)) + ")"
+    return f"{value:.6g}" if isinstance(value, int | float) and not isinstance(value, bool) else repr(value)
 
 
 def _shown(value: Any) -> str:

@@ -136,7 +136,7 @@ def _deafen_python(database: Database, tool: PythonTool) -> PythonTool | None:
     if not tool.parameters:
         return None
     first = tool.parameters[0]
-    return _wrapped(tool, [f"{first.name} = {_usual(database, first.name)!r}", "return {real}(db, {arguments})"])
+    return _wrapped(tool, [f"{first.name} = {_usual(database, tool, first.name)!r}", "return {real}(db, {arguments})"])
 
 
 def _forget_python(tool: PythonTool) -> PythonTool | None:
@@ -172,10 +172,11 @@ def _wrapped(tool: PythonTool, lines: list[str]) -> PythonTool | None:
     return replace(tool, source=f"{ast.unparse(tree)}\n\n{head}\n" + "\n".join(body) + "\n")
 
 
-def _usual(database: Database, name: str) -> Value:
-    """A value of the column that is called like the argument, else one that stands first in the world."""
-    for table in database.tables:
+def _usual(database: Database, tool: PythonTool, name: str) -> Value:
+    """A value of a column that is called like the argument, of a table that the tool speaks of; else any key."""
+    tables = sorted((t for t in database.tables if t.rows), key=lambda table: table.name not in tool.source)
+    for table in tables:
         for i, column in enumerate(table.columns):
-            if column.name == name and table.rows:
+            if column.name == name:
                 return table.rows[0][i]
-    return next((table.rows[0][0] for table in database.tables if table.rows), None)
+    return tables[0].rows[0][0] if tables else None
