@@ -379,6 +379,18 @@ async def test_two_episodes_of_one_server_share_nothing(official):
         assert (await one.call("agent", call("pid"))).text != (await two.call("agent", call("pid"))).text
 
 
+@pytest.mark.slow
+async def test_many_episodes_that_begin_together_wait_for_their_turn_to_start_and_are_not_late(official):
+    from contextlib import AsyncExitStack
+
+    async with AsyncExitStack() as stack:
+        worlds = [replace(official, start_timeout_s=6).open(task, i) for i in range(10)]
+        await asyncio.gather(*(stack.enter_async_context(world) for world in worlds))
+        pids = [int((await world.call("agent", call("pid"))).text) for world in worlds]
+        assert len(set(pids)) == 10
+    assert not wait_until_gone(*pids)
+
+
 async def test_only_allowed_tools_are_on_offer_and_an_allowed_one_must_exist(official):
     async with replace(official, allow=("add",)).open(task, 0) as world:
         assert [t.name for t in world.tools("agent")] == ["add"]

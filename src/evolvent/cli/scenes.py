@@ -128,8 +128,8 @@ def _of_object(word: str, found: Any) -> Scene:
 
 def _toolbox() -> WorldPlan:
     """The world in which the circle, and any plan that names no other, plays a source."""
-    world: WorldPlan = next(field.default for field in fields(Improve) if field.name == "world")
-    return world
+    [world] = [field.default for field in fields(Improve) if field.name == "world"]
+    return world  # type: ignore[return-value]
 
 
 def _with_level(text: str) -> tuple[str, tuple[int, ...]]:

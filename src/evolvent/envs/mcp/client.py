@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 MINDER = Path(__file__).with_name("minder.py")
 MAX_TOOLS = 256
+NUM_STARTING = 4
+_GATES: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
 LONGEST_S = 300.0  # a response stream may stay silent this long; each call has its own, shorter limit
 LAST_WORDS = 400  # bytes of what a program said on stderr
 
@@ -86,9 +88,10 @@ class OpenMcpTools(OneSeat):
         # the SDK wants to be entered and left by one task, and cancels that task when a transport breaks:
         # a keeper takes both upon itself, so that the episode only ever sees errors of its own calls
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._keeper = asyncio.create_task(self._keep(ready))
         try:
-            await asyncio.wait_for(ready, self._plan.start_timeout_s)
+            async with _gate():
+                self._keeper = asyncio.create_task(self._keep(ready))
+                await asyncio.wait_for(ready, self._plan.start_timeout_s)
         except TimeoutError as error:
             await self._stop(in_a_hurry=True)
             raise InfrastructureError(
@@ -173,6 +176,13 @@ class OpenMcpTools(OneSeat):
         if error.code in (types.INVALID_PARAMS, types.METHOD_NOT_FOUND):
             return ToolError(error.message)
         return _broke(self._plan, error)
+
+
+def _gate() -> asyncio.Semaphore:
+    """Lets a few servers start at a time: hundreds of episodes begin together, and would all be late together."""
+    for loop in [loop for loop in _GATES if loop.is_closed()]:
+        del _GATES[loop]
+    return _GATES.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(NUM_STARTING))
 
 
 async def connect(plan: McpTools, stack: AsyncExitStack) -> Client:
