@@ -22,6 +22,7 @@ from evolvent.rollouts.play import Attempt, Pace, Stage, play
 from evolvent.seeds import derive, stream
 from evolvent.store import Run
 from evolvent.store.sinks import open_sinks
+from evolvent.synthesis.trust import refuse_unproven
 from evolvent.training import gates
 from evolvent.training.state import load_state, save_state
 from evolvent.training.update import reaches_all_rows, update
@@ -39,6 +40,8 @@ class Live:
         self.judge = lift(plan.reward)
         self.truth = self.judge if plan.truth is None else lift(plan.truth)
         self.source = tasks.source(plan.source, plan.seed) if isinstance(plan.source, str) else plan.source
+        if not plan.unproven and run.last_checkpoint() is None:
+            refuse_unproven(self.source, plan.world, plan.workflow, plan.truth)
         self.held_out = hold_out(plan.suite, self.source)
         self.questions = {task.problem for cell in self.held_out.values() for task in cell}
         self.rounds = Rounds(plan.arena, self.source, plan.num_steps, seed=plan.seed, held_out=self.questions)

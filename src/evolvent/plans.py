@@ -82,7 +82,8 @@ class Improve:
     where that is something else, such as reciting demonstrations. `reward` is trained on, from the end of the cold
     start; `truth` is what is measured and steers the curriculum, where that is something else. Each policy in `copies`
     is frozen, and takes the weights of the other that it names as practice begins. An `arena` stops practice now and
-    then to find out what is weak.
+    then to find out what is weak. `unproven` trains on tasks that fail the trust suite, such as ones mislabelled on
+    purpose.
     """
 
     recipe: str
@@ -125,6 +126,7 @@ class Improve:
     gradient_checkpointing: bool = False
     gates: Gates = Gates()
     sinks: tuple[str, ...] | None = None
+    unproven: bool = False
 
     @property
     def max_logprob_gap(self) -> float:

@@ -19,6 +19,7 @@ from evolvent.errors import BadInput
 from evolvent.evals.summary import summarize_run
 from evolvent.plans import Improve, check
 from evolvent.store import Run, write_report_page, write_text
+from evolvent.synthesis.trust import refuse_unproven
 
 
 def main(command: Command) -> dict[str, Any]:
@@ -42,6 +43,8 @@ def main(command: Command) -> dict[str, Any]:
         source = check_source(plan)
         if command.dry_run:
             return show_arithmetic(plan, screen, out)
+        if not plan.unproven:
+            refuse_unproven(source, plan.world, plan.workflow, plan.truth)
         run = None
     policies = prepare(plan)
     if run is None:
@@ -58,7 +61,8 @@ def carry_out(plan: Improve, policies: Mapping[str, Any], run: Run, screen: Scre
     start = time.perf_counter()
     try:
         with screen.progress(plan):
-            reports = improve(plan, policies, run, screen.watch)
+            # the tasks were proven before the folder was made
+            reports = improve(replace(plan, unproven=True), policies, run, screen.watch)
         run.time(reports[0].step, {"total_s": time.perf_counter() - start})
     except KeyboardInterrupt:
         kept = run.last_checkpoint()

@@ -92,7 +92,8 @@ def arm(plan: Improve, seed: int, folder: Path | None = None) -> Arm:
 
 def bare(plan: Improve) -> Improve:
     """The plan with its course unchanged and its bookkeeping left out."""
-    return replace(plan, sinks=(), num_threads=1, checkpoint_every=NEVER, keep_checkpoints=1, keep_episodes_every=NEVER)
+    without = replace(plan, sinks=(), keep_checkpoints=1, checkpoint_every=NEVER, keep_episodes_every=NEVER)
+    return replace(without, num_threads=1, unproven=True)
 
 
 def carry_out(plan: Improve, run: Run) -> dict[str, Policy]:

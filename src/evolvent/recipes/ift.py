@@ -79,6 +79,7 @@ def build() -> Improve:
     return Improve(
         recipe="ift",
         source=Dictation(),
+        unproven=True,  # to say the prompt again is the task
         world=Toolbox(()),
         workflow=single,
         practice_workflow=Demonstrate(),

