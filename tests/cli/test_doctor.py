@@ -1,13 +1,19 @@
 import platform
+import subprocess
+import sys
 
 from evolvent import __version__
+from evolvent.envs.sandbox import choose
+from evolvent.envs.sandbox.choose import TIERS
 
 
 def test_every_part_says_whether_it_works_what_it_is_and_the_cure(answered):
     found = answered("doctor")
     assert (found.pop("version"), found.pop("python")) == (__version__, platform.python_version())
     assert found.pop("ok") is True
-    assert found.pop("sandbox") == "monty"
+    sandboxes = found.pop("sandboxes")
+    assert list(sandboxes) == list(TIERS)
+    assert found.pop("sandbox") == next(name for name, part in sandboxes.items() if part["ok"])
     assert {
         "train",
         "transformers",
@@ -19,14 +25,14 @@ def test_every_part_says_whether_it_works_what_it_is_and_the_cure(answered):
         "math",
         "disk",
     } <= set(found)
-    for part in found.values():
+    for part in (*found.values(), *sandboxes.values()):
         assert set(part) == {"ok", "what", "cure"}
         assert isinstance(part["ok"], bool) and part["what"]
 
 
 def test_a_missing_extra_comes_with_the_line_that_installs_it(answered):
     for name, part in answered("doctor").items():
-        if isinstance(part, dict) and not part["ok"] and name in ("trackio", "wandb"):
+        if name in ("trackio", "wandb") and not part["ok"]:
             assert part["cure"] == f'pip install "evolvent[{name}]"'
 
 
@@ -44,3 +50,20 @@ def test_an_endpoint_that_answers_is_well(answered):
         found = answered("doctor", f"url={base}/v1")
     assert found["endpoint"]["ok"]
     assert "no token ids" in found["endpoint"]["what"]
+
+
+def test_a_tier_that_does_not_work_says_why_and_the_cure(answered):
+    for part in answered("doctor")["sandboxes"].values():
+        assert part["ok"] or part["cure"], part
+
+
+def test_a_machine_without_any_sandbox_is_well_and_is_told_so(told, monkeypatch):
+    monkeypatch.setattr(choose, "_probed", dict.fromkeys(TIERS, "nothing works here; another machine"))
+    status, out, _ = told("doctor")
+    assert status == 0
+    assert "sandbox none" in out and "never run without one" in out and "another machine" in out
+
+
+def test_the_help_of_doctor_probes_nothing():
+    code = "import sys, evolvent.cli.main; sys.exit(any('sandbox' in name for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -29,6 +29,12 @@ PACKAGES = {
     "wandb": ("wandb", "wandb"),
 }
 MIN_FREE_GB = 1.0
+WALLS = {
+    "bubblewrap": "namespaces of its own, with a filter of system calls",
+    "landlock": "its own folder, with a filter of system calls; sees names of files and numbers of processes outside",
+    "monty": "an interpreter of a part of Python, without files or commands",
+    "container": "a container for each call",
+}
 
 
 def main(command: Command) -> dict[str, Any]:
@@ -55,9 +61,13 @@ def main(command: Command) -> dict[str, Any]:
         parts["endpoint"] = examine(lambda: _endpoint(command.fields["url"]))
         needed.append("endpoint")
     ok = all(parts[name]["ok"] for name in needed)
-    sandbox = "monty" if parts["interpreter"]["ok"] else "none"
-    answer = {"version": __version__, "python": platform.python_version(), "ok": ok, **parts, "sandbox": sandbox}
-    _print(Screen(as_json=command.json), answer, parts)
+    sandboxes = _sandboxes()
+    sandbox = next((name for name, part in sandboxes.items() if part["ok"]), "none")
+    answer = {
+        "version": __version__, "python": platform.python_version(), "ok": ok, **parts, "sandbox": sandbox,
+        "sandboxes": sandboxes,
+    }  # fmt: skip
+    _print(Screen(as_json=command.json), answer, {**parts, **sandboxes})
     return answer if ok else {**answer, "exit": 1}
 
 
@@ -125,6 +135,21 @@ def _interpreter() -> Part:
     return {**_found(what), "ok": ran.value == "2"}
 
 
+def _sandboxes() -> dict[str, Part]:
+    """Every way to isolate code, best first: each was really tried."""
+    from evolvent.envs.sandbox.choose import probe_all
+
+    return {name: _tier(name, why) for name, why in probe_all().items()}
+
+
+def _tier(name: str, why: str) -> Part:
+    """A probe's answer: nothing, or why not and the cure."""
+    if not why:
+        return _found(f"runs code in {WALLS[name]}")
+    what, _, cure = why.partition("; " if "; " in why else ": ")
+    return {"ok": False, "what": what, "cure": cure}
+
+
 def _math() -> Part:
     """Mathematical equivalence, judged by the worker that judges in runs."""
     from evolvent.records import Origin, Private, Reference, Task, said
@@ -178,4 +203,6 @@ def _print(screen: Screen, answer: dict[str, Any], parts: dict[str, Part]) -> No
         screen.console.print(part["what"], markup=False)
         if part["cure"] and not part["ok"]:
             screen.console.print(f"{'':<22}{part['cure']}", markup=False, style="dim")
+    if answer["sandbox"] == "none":
+        screen.say("no sandbox works here: code that nobody trusts is refused, and never run without one")
     screen.say("everything that the base package promises works" if answer["ok"] else "something is broken, see above")

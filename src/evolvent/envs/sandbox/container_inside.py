@@ -7,9 +7,9 @@ import os, sys, traceback
 with open("/tmp/main.py", "rb") as file:
     code = file.read()
 os.unlink("/tmp/main.py")
-sys.argv = ["main.py"]
+sys.argv = ["<code>"]
 try:
-    exec(compile(code, "main.py", "exec"), {"__name__": "__main__", "__builtins__": __builtins__})
+    exec(compile(code, "<code>", "exec"), {"__name__": "__main__", "__builtins__": __builtins__})
 except SystemExit:
     raise
 except BaseException as error:
@@ -18,7 +18,7 @@ except BaseException as error:
 """
 
 CELLS = r"""
-import io, json, os, sys, traceback
+import ast, io, json, os, sys, traceback
 source = os.fdopen(os.dup(0), "rb")
 os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
 space = {"__name__": "__main__", "__builtins__": __builtins__}
@@ -28,7 +28,12 @@ while line := source.readline():
     sys.stdin = io.TextIOWrapper(io.BytesIO(given), "utf-8")
     status = 0
     try:
-        exec(compile(code, "main.py", "exec"), space)
+        tree = ast.parse(code, "<cell>")
+        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, "<cell>", "exec"), space)
+        value = eval(compile(ast.Expression(last.value), "<cell>", "eval"), space) if last else None
+        if value is not None:
+            print(repr(value))
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else 1 if error.code else 0
         if not isinstance(error.code, (int, type(None))):

@@ -13,16 +13,17 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
-from evolvent.envs.sandbox.asked import Asked, Replay, checked
+from evolvent.envs.sandbox.asked import command_of, source_of
 from evolvent.envs.sandbox.limits import Ended, Limits, Result, Usage
-from evolvent.envs.sandbox.tier import DEFAULT, NO_FILES, Files
-from evolvent.errors import BadInput, EvolventError, InfrastructureError
+from evolvent.envs.sandbox.names import check_files, check_names
+from evolvent.envs.sandbox.replay import ReplaySession
+from evolvent.envs.sandbox.tier import DEFAULT, NO_FILES, Files, Session
+from evolvent.errors import EvolventError, InfrastructureError
 
 START_S, GRACE_S = 30.0, 20.0
 CURE = "Linux 5.13 or later with `landlock` among the words of /sys/kernel/security/lsm"
@@ -79,17 +80,18 @@ class Landlock:
         limits: Limits = DEFAULT,
     ) -> Result:
         """Run once in a sandbox of its own."""
-        asked = checked(code, stdin, files, keep, where="Landlock.run")
-        link = self._connect(limits, is_session=False)
+        check_files(files, limits)
+        check_names(keep)
+        box = Box(self._connect(limits, is_session=False), limits)
         try:
-            return _call(link, asked, limits)
+            return box.call(code, stdin, files, keep)
         finally:
-            link.close()
+            box.close()
 
-    def session(self, *, files: Files = NO_FILES, limits: Limits = DEFAULT) -> LandlockSession:
-        """A sandbox that lasts."""
-        asked = checked("", "", files, (), where="Landlock.session")
-        return LandlockSession(self, asked.files, limits)
+    def session(self, *, files: Files = NO_FILES, limits: Limits = DEFAULT) -> Session:
+        """A sandbox that lasts: one leader for all its calls."""
+        check_files(files, limits)
+        return ReplaySession(lambda: Box(self._connect(limits, is_session=True), limits), files, limits)
 
     def close(self) -> None:
         """End the broker, and with it all that still runs."""
@@ -113,62 +115,38 @@ class Landlock:
         return link
 
 
-@dataclass(eq=False)
-class LandlockSession:
-    """One leader for as long as the session lasts."""
+class Box:
+    """The outer end of one sandbox: sends calls to its leader, and waits never much longer than they may take."""
 
-    sandbox: Landlock
-    files: Mapping[str, bytes]
-    limits: Limits
-    _link: socket.socket | None = field(default=None, repr=False)
-    _replay: Replay = field(default_factory=Replay, repr=False)
-    _is_closed: bool = False
+    def __init__(self, link: socket.socket, limits: Limits) -> None:
+        self.link, self.limits = link, limits
 
-    def run(
-        self, code: str | Sequence[str], *, stdin: str = "", files: Files = NO_FILES, keep: Sequence[str] = ()
-    ) -> Result:
-        """Run Python code in the session's interpreter, or a command in its working folder."""
-        if self._is_closed:
-            raise BadInput("this session is closed", where="Session.run")
-        asked = checked(code, stdin, files, keep, where="Session.run")
-        if self._link is None:
-            self._link = self.sandbox._connect(self.limits, is_session=True)
-            asked = Asked(asked.code, asked.argv, stdin, {**self.files, **asked.files}, asked.keep)
+    def call(self, code: str | Sequence[str], stdin: str, files: Files, keep: Sequence[str]) -> Result:
+        """One call to its end."""
+        from evolvent.envs.sandbox.landlock_broker import receive, send
+
+        header = {"argv": command_of(code), "files": list(files), "keep": list(keep)}
+        blobs = [source_of(code) or b"", stdin.encode("utf-8", "surrogatepass"), *files.values()]
+        self.link.settimeout(self.limits.wall_s + GRACE_S)
         try:
-            result = _call(self._link, asked, self.limits)
-        except InfrastructureError:
-            self.close()
-            raise
-        self._replay.add(asked, result)
-        return result
-
-    def snapshot(self) -> bytes:
-        """The calls so far."""
-        return self._replay.state()
-
-    def restore(self, state: bytes) -> None:
-        """Go back to a snapshot: a fresh sandbox, the same calls."""
-        self._drop()
-        self._is_closed = False
-        self._replay.restore(state, self.run)
+            send(self.link, header, blobs)
+            told, (out, err, *contents) = receive(self.link)
+        except (OSError, EOFError, ValueError) as error:
+            raise InfrastructureError("the sandbox did not answer", where="landlock", got=repr(error)) from error
+        if "broken" in told:
+            raise InfrastructureError("the sandbox broke", where="landlock", got=told["broken"])
+        usage = Usage(told["wall_s"], told["cpu_s"], told["memory"])
+        texts = (out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+        return Result(
+            *texts, told["exit"], Ended(told["outcome"]), usage, dict(zip(told["kept"], contents, strict=True))
+        )
 
     def close(self) -> None:
-        """End it with all its processes and files."""
-        self._is_closed = True
-        self._drop()
-
-    def _drop(self) -> None:
-        link, self._link = self._link, None
-        if link:
-            _hang_up(link)
-
-    def __enter__(self) -> LandlockSession:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        """Hang up, and wait until the leader has cleaned up behind itself and gone."""
+        with suppress(OSError):
+            self.link.shutdown(socket.SHUT_WR)
+            select.select([self.link], [], [], GRACE_S)
+        self.link.close()
 
 
 class Broker:
@@ -218,33 +196,3 @@ class Broker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.communicate()
-
-
-def _call(link: socket.socket, asked: Asked, limits: Limits) -> Result:
-    """Send a call to a leader and wait for what comes of it, never much longer than its limit."""
-    from evolvent.envs.sandbox.landlock_broker import receive, send
-
-    link.settimeout(limits.wall_s + GRACE_S)
-    header = {"argv": list(asked.argv), "files": list(asked.files), "keep": list(asked.keep)}
-    try:
-        send(link, header, [asked.source, asked.stdin.encode("utf-8", "surrogatepass"), *asked.files.values()])
-        told, (out, err, *contents) = receive(link)
-    except (OSError, EOFError, ValueError) as error:
-        raise InfrastructureError("the sandbox did not answer", where="landlock", got=repr(error)) from error
-    if "broken" in told:
-        raise InfrastructureError("the sandbox cannot close", where="landlock", got=told["broken"])
-    return _result(told, out, err, contents)
-
-
-def _result(told: Mapping[str, Any], out: bytes, err: bytes, contents: Sequence[bytes]) -> Result:
-    usage = Usage(told["wall_s"], told["cpu_s"], told["memory"])
-    stdout, stderr = (text.decode("utf-8", "replace") for text in (out, err))
-    kept = dict(zip(told["kept"], contents, strict=True))
-    return Result(stdout, stderr, told["exit"], Ended(told["outcome"]), usage, kept)
-
-
-def _hang_up(link: socket.socket) -> None:
-    """Close a connection and wait until its leader has cleaned up behind itself and gone."""
-    link.shutdown(socket.SHUT_WR)
-    if select.select([link], [], [], GRACE_S)[0]:
-        link.close()

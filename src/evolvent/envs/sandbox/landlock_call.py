@@ -137,7 +137,7 @@ class Call:
             poll.unregister(self.main.cells)
 
     def _hear_done(self, poll: select.poll) -> None:
-        """The code can write here, too: what is not about this cell is passed over, and too much of it ends the call."""
+        """The code can write here, too: what is not about this cell is passed over, too much of it ends the call."""
         with suppress(BlockingIOError):
             piece = os.read(self.main.done, CHUNK)
             self.said += piece
@@ -162,7 +162,9 @@ class Call:
             self.reason = "out of memory"
         elif self.watch.cpu_s >= self.limits["cpu_s"] + 0.05:
             self.reason = "timed out"
-        elif num_files - 2 > self.limits["num_files"] or num_bytes + unlinked_bytes() > self.limits["disk_bytes"]:
-            self.reason = "killed"
-        elif self.watch.num_tasks > self.limits["num_processes"] + 1:
+        elif (
+            num_files - 2 > self.limits["num_files"]  # two are the folders that it was given
+            or num_bytes + unlinked_bytes() > self.limits["disk_bytes"]
+            or self.watch.num_tasks > self.limits["num_processes"] + 1
+        ):
             self.reason = "killed"

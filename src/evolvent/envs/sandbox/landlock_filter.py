@@ -12,17 +12,18 @@ from functools import lru_cache
 
 from evolvent.errors import MissingExtra
 
-REFUSED = (
-    "acct add_key bpf chroot clock_adjtime clock_settime delete_module fanotify_init fanotify_mark finit_module "
-    "fsconfig fsmount fsopen fspick get_mempolicy init_module inotify_add_watch inotify_init inotify_init1 "
-    "io_uring_enter io_uring_register io_uring_setup ioperm iopl kcmp kexec_file_load kexec_load keyctl "
-    "landlock_add_rule landlock_create_ruleset landlock_restrict_self lookup_dcookie mbind memfd_secret modify_ldt migrate_pages "
-    "mount mount_setattr move_mount move_pages mq_getsetattr mq_notify mq_open mq_timedreceive mq_timedsend mq_unlink "
-    "msgctl msgget msgrcv msgsnd name_to_handle_at nfsservctl open_by_handle_at open_tree perf_event_open personality "
-    "pidfd_getfd pidfd_open pidfd_send_signal pivot_root process_madvise process_mrelease process_vm_readv "
-    "process_vm_writev ptrace quotactl quotactl_fd reboot request_key seccomp semctl semget semop semtimedop "
-    "set_mempolicy set_mempolicy_home_node setdomainname sethostname setns settimeofday shmat shmctl shmdt shmget "
-    "swapoff swapon sync syncfs syslog umount umount2 unshare uselib userfaultfd ustat vhangup vmsplice"
+REFUSED = (  # noqa: SIM905 -- as a list it is a page long
+    "acct add_key bpf chroot clock_adjtime clock_settime delete_module fanotify_init fanotify_mark "
+    "finit_module fsconfig fsmount fsopen fspick get_mempolicy init_module inotify_add_watch inotify_init "
+    "inotify_init1 io_uring_enter io_uring_register io_uring_setup ioperm iopl kcmp kexec_file_load kexec_load "
+    "keyctl landlock_add_rule landlock_create_ruleset landlock_restrict_self lookup_dcookie mbind memfd_secret "
+    "modify_ldt migrate_pages mount mount_setattr move_mount move_pages mq_getsetattr mq_notify mq_open "
+    "mq_timedreceive mq_timedsend mq_unlink msgctl msgget msgrcv msgsnd name_to_handle_at nfsservctl "
+    "open_by_handle_at open_tree perf_event_open personality pidfd_getfd pidfd_open pidfd_send_signal "
+    "pivot_root process_madvise process_mrelease process_vm_readv process_vm_writev ptrace quotactl "
+    "quotactl_fd reboot request_key seccomp semctl semget semop semtimedop set_mempolicy "
+    "set_mempolicy_home_node setdomainname sethostname setns settimeofday shmat shmctl shmdt shmget swapoff "
+    "swapon sync syncfs syslog umount umount2 unshare uselib userfaultfd ustat vhangup vmsplice "
 ).split()
 
 ONLY_ITSELF = {  # which argument names the process; 0 is the caller
@@ -30,9 +31,9 @@ ONLY_ITSELF = {  # which argument names the process; 0 is the caller
     "setpriority": 1, "ioprio_set": 1, "get_robust_list": 0, "sched_getaffinity": 0,
 }  # fmt: skip
 
-PRETENDED = (
-    "chmod fchmod fchmodat fchmodat2 chown fchown fchownat lchown utime utimes utimensat futimesat "
-    "setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr"
+PRETENDED = (  # noqa: SIM905
+    "chmod fchmod fchmodat fchmodat2 chown fchown fchownat lchown utime utimes utimensat futimesat setxattr "
+    "lsetxattr fsetxattr removexattr lremovexattr fremovexattr "
 ).split()
 """They would reach files of the caller's that lie outside, as their owner; a program that copies a file goes on."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import atexit
 import io
 import json
@@ -9,19 +10,17 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
 from contextlib import suppress
 from types import ModuleType
 from typing import Any, NoReturn
 
-SCRIPT = "main.py"
 NOT_FOUND, NOT_RUN = 127, 126  # as a shell says it
 
 
 def run_script(code: bytes) -> NoReturn:
-    """Run Python source as `python main.py` does, and end this process as that ends."""
-    space = _fresh_main()
-    status = _executed(code, space)
+    """Run Python source as `python FILE` does, and end this process as that ends."""
+    space = _fresh_main("<code>")
+    status = _executed(code, "<code>", space)
     for end in (threading._shutdown, atexit._run_exitfuncs):  # type: ignore[attr-defined]
         with suppress(BaseException):
             end()
@@ -29,7 +28,7 @@ def run_script(code: bytes) -> NoReturn:
     os._exit(status)
 
 
-def run_command(words: Sequence[bytes]) -> NoReturn:
+def run_command(words: list[bytes]) -> NoReturn:
     """Become a command."""
     try:
         os.execvp(words[0], words)
@@ -43,42 +42,49 @@ def serve_cells(cells: int, done: int) -> NoReturn:
 
     Code in this process can say so itself: what it says is about nothing but its own session.
     """
-    space = _fresh_main()
+    space, number = _fresh_main("<cell>"), 0
     source = os.fdopen(cells, "rb")
     while line := source.readline():
         cell = json.loads(line)
         code, stdin = (source.read(num) for num in cell["sizes"])
         sys.stdin = io.TextIOWrapper(io.BytesIO(stdin), "utf-8")
-        status = _executed(code, space)
+        number += 1
+        status = _executed(code, f"<cell {number}>", space, show=True)
         _flush()
-        os.write(done, b"%s %d\n" % (cell["token"].encode(), status))
+        os.write(done, b"\n%s %d\n" % (cell["token"].encode(), status))
     os._exit(0)
 
 
-def _fresh_main() -> dict[str, Any]:
+def _fresh_main(file: str) -> dict[str, Any]:
     """A `__main__` that knows nothing of this project, and streams that are this process's own."""
     for name in [n for n in sys.modules if n.partition(".")[0] == "evolvent"]:
         del sys.modules[name]
     main = ModuleType("__main__")
-    main.__dict__.update(__builtins__=__builtins__, __file__=SCRIPT)
-    sys.modules["__main__"], sys.argv = main, [SCRIPT]
+    main.__dict__.update(__builtins__=__builtins__)
+    sys.modules["__main__"], sys.argv = main, [file]
     sys.path[:0] = [""] if "" not in sys.path else []
-    atexit._clear()  # type: ignore[attr-defined]
-    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115, PTH123
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115, PTH123
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115, PTH123
+    atexit._clear()
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc]
     return main.__dict__
 
 
-def _executed(code: bytes, space: dict[str, Any]) -> int:
-    """The exit status of Python source: its own, or 1 with a traceback."""
+def _executed(code: bytes, file: str, space: dict[str, Any], show: bool = False) -> int:
+    """The exit status of Python source: its own, or 1 with a traceback; a last line's value where it is to be shown."""
     try:
-        exec(compile(code, SCRIPT, "exec"), space)
+        tree = ast.parse(code, file)
+        last = tree.body.pop() if show and tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, file, "exec"), space)
+        if isinstance(last, ast.Expr):
+            value = eval(compile(ast.Expression(last.value), file, "eval"), space)
+            if value is not None:
+                print(repr(value))
     except SystemExit as error:
         return _status(error.code)
     except BaseException as error:
-        _show(error, code)
+        _show(error, file, code)
         return 1
     return 0
 
@@ -90,14 +96,16 @@ def _status(code: object) -> int:
     return 1
 
 
-def _show(error: BaseException, code: bytes) -> None:
+def _show(error: BaseException, file: str, code: bytes) -> None:
     """The traceback without our own frame, with the lines of the script."""
     import linecache
 
     with suppress(BaseException):
         text = code.decode("utf-8", "replace")
-        linecache.cache[SCRIPT] = (len(text), None, text.splitlines(keepends=True), SCRIPT)
-        trace = error.__traceback__.tb_next if error.__traceback__ else None
+        linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_code.co_filename in (__file__, ast.__file__):
+            trace = trace.tb_next
         traceback.print_exception(type(error), error, trace)
 
 

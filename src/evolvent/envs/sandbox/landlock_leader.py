@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 from evolvent.envs.sandbox import landlock_fence as fence
@@ -63,7 +64,7 @@ class Leader:
         self.user = fence.own_user()
         self.folder = f"{home}/{os.getpid()}"
         for name in ("", "/work", "/tmp"):
-            os.mkdir(self.folder + name, 0o711 if not name else 0o700)
+            Path(self.folder + name).mkdir(0o711 if not name else 0o700)
             if name and self.user is not None:
                 os.chown(self.folder + name, self.user, self.user)
         self.watch = Watch()

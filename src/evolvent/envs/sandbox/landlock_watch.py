@@ -14,7 +14,7 @@ PAGE, TICKS_PER_S = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 
 @dataclass
 class Watch:
-    """The processes below this one: their memory now and at most, and the time that each has computed since a call began."""
+    """The processes below this one: memory now and at most, and how long each has computed since a call began."""
 
     memory_bytes: int = 0
     max_memory_bytes: int = 0
@@ -55,7 +55,7 @@ def unlinked_bytes() -> int:
     for pid in descendants():
         for path in _open_files(pid):
             with suppress(OSError):
-                found = os.stat(path)
+                found = os.stat(path)  # noqa: PTH116
                 if stat.S_ISREG(found.st_mode) and not found.st_nlink:
                     seen[found.st_dev, found.st_ino] = found.st_blocks * 512
     return sum(seen.values())
@@ -83,7 +83,7 @@ def _open_files(pid: int) -> Iterator[str]:
         for name in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208
             yield f"/proc/{pid}/fd/{name}"
     for line in _read(f"/proc/{pid}/maps").splitlines():
-        if line.endswith(" (deleted)"):
+        if line.endswith(" (deleted)") and "/dev/zero" not in line:  # shared memory, which counts as that
             yield f"/proc/{pid}/map_files/{line.split(' ', 1)[0]}"
 
 

@@ -11,17 +11,18 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Any
 
-from evolvent.envs.sandbox.asked import Asked, Replay, checked
+from evolvent.envs.sandbox.asked import command_of
 from evolvent.envs.sandbox.limits import Ended, Limits, Result, Usage
-from evolvent.envs.sandbox.tier import DEFAULT, NO_FILES, Files
+from evolvent.envs.sandbox.names import check_names
+from evolvent.envs.sandbox.replay import ReplaySession
+from evolvent.envs.sandbox.tier import DEFAULT, NO_FILES, Files, Session
 from evolvent.errors import BadInput, InfrastructureError, MissingExtra
 
-NUM_WORKERS, MAX_LINES_READ = 4, 100_000
+NUM_WORKERS, MAX_LINES_READ, MAX_SHOWN = 4, 100_000, 4096
 
 
 def probe() -> str:
@@ -59,14 +60,15 @@ class Monty:
         limits: Limits = DEFAULT,
     ) -> Result:
         """Run once; a command or files are BadInput."""
-        asked = _script(code, stdin, files, keep, where="Monty.run")
-        with self._checked_out(limits) as session:
-            return _fed(session, asked, limits)
+        check_names((*files, *keep))
+        check_script(code, files, keep)
+        with self.checked_out(limits) as session:
+            return _fed(session, str(code), stdin, limits)[0]
 
-    def session(self, *, files: Files = NO_FILES, limits: Limits = DEFAULT) -> MontySession:
+    def session(self, *, files: Files = NO_FILES, limits: Limits = DEFAULT) -> Session:
         """A worker kept for one session, whose names stay."""
-        _script("", "", files, (), where="Monty.session")
-        return MontySession(self, limits)
+        check_script("", files, ())
+        return ReplaySession(lambda: Box(self, limits), files, limits)
 
     def close(self) -> None:
         """End the workers."""
@@ -75,7 +77,8 @@ class Monty:
         if pool is not None and self._owner == os.getpid():
             pool.__exit__(None, None, None)
 
-    def _checked_out(self, limits: Limits) -> Any:
+    def checked_out(self, limits: Limits) -> Any:
+        """A fresh interpreter, to be entered as a context."""
         bounds: Any = {
             "max_feed_duration_secs": min(limits.wall_s, limits.cpu_s),
             "max_memory": limits.memory_bytes,
@@ -102,81 +105,57 @@ class Monty:
             return self._pool
 
 
-@dataclass(eq=False)
-class MontySession:
-    """Calls to one worker, which keeps names until it dies of a limit."""
+class Box:
+    """One worker for a session; who hits a limit loses it with all names, as in every tier."""
 
-    sandbox: Monty
-    limits: Limits
-    _held: Any = field(default=None, repr=False)
-    _live: Any = field(default=None, repr=False)
-    _replay: Replay = field(default_factory=Replay, repr=False)
-    _is_closed: bool = False
+    def __init__(self, sandbox: Monty, limits: Limits) -> None:
+        self.sandbox, self.limits = sandbox, limits
+        self.held: Any = None
+        self.live: Any = None
 
-    def run(
-        self, code: str | Sequence[str], *, stdin: str = "", files: Files = NO_FILES, keep: Sequence[str] = ()
-    ) -> Result:
-        """Run Python code with the names of the calls before it."""
-        if self._is_closed:
-            raise BadInput("this session is closed", where="Session.run")
-        asked = _script(code, stdin, files, keep, where="Session.run")
-        if self._live is None:
-            self._held = self.sandbox._checked_out(self.limits)
-            self._live = self._held.__enter__()
-        result = _fed(self._live, asked, self.limits)
+    def call(self, code: str | Sequence[str], stdin: str, files: Files, keep: Sequence[str]) -> Result:
+        """One script with the names of those before it; the value of a last line that is an expression is shown."""
+        check_script(code, files, keep)
+        if self.live is None:
+            self.held = self.sandbox.checked_out(self.limits)
+            self.live = self.held.__enter__()
+        result, value = _fed(self.live, str(code), stdin, self.limits)
         if result.outcome not in (Ended.OK, Ended.FAILED):
-            self._drop()  # as in every tier: who hit a limit starts with no names
-        self._replay.add(asked, result)
-        return result
-
-    def snapshot(self) -> bytes:
-        """The calls so far."""
-        return self._replay.state()
-
-    def restore(self, state: bytes) -> None:
-        """Go back to a snapshot: a fresh worker, the same calls."""
-        self._drop()
-        self._is_closed = False
-        self._replay.restore(state, self.run)
+            self.close()
+        return replace(result, stdout=result.stdout + _shown(value)) if value is not None else result
 
     def close(self) -> None:
-        """Hand the worker back."""
-        self._is_closed = True
-        self._drop()
-
-    def _drop(self) -> None:
-        held, self._held, self._live = self._held, None, None
+        """Hand the worker back; one that has died has been replaced already."""
+        held, self.held, self.live = self.held, None, None
         if held is not None:
-            with suppress(Exception):  # a worker that has died has been replaced already
+            with suppress(Exception):
                 held.__exit__(None, None, None)
 
-    def __enter__(self) -> MontySession:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def _script(code: str | Sequence[str], stdin: str, files: Files, keep: Sequence[str], *, where: str) -> Asked:
-    """The call, if it is one that this tier can make."""
-    asked = checked(code, stdin, files, keep, where=where)
-    odd = "commands" if asked.argv else "files" if asked.files or asked.keep else ""
+def check_script(code: str | Sequence[str], files: Files, keep: Sequence[str]) -> None:
+    """BadInput unless this is what the tier can run."""
+    argv = command_of(code)
+    odd = "commands" if argv else "files" if files or keep else ""
     if odd:
         raise BadInput(
-            f"monty runs Python code alone: it has no {odd}", where=where, got=list(asked.argv or asked.files or keep),
-            wanted="code, and text for stdin", cure="apt-get install bubblewrap, or another tier that `doctor` names",
+            f"monty runs Python code alone: it has no {odd}", where="monty", got=argv or [*files, *keep],
+            wanted="code, and text for stdin", cure="take a tier that has them: see `evolvent doctor`",
         )  # fmt: skip
-    return asked
 
 
-def _fed(session: Any, asked: Asked, limits: Limits) -> Result:
-    """What came of one script in a worker."""
+def _shown(value: object) -> str:
+    try:
+        return repr(value)[:MAX_SHOWN] + "\n"
+    except (ValueError, RecursionError):
+        return "(too large to show)\n"
+
+
+def _fed(session: Any, code: str, stdin: str, limits: Limits) -> tuple[Result, object]:
+    """What came of one script in a worker, and the value of its last line."""
     import pydantic_monty as monty
 
     out, start = _Streams(limits.output_bytes, session.worker_pid), time.monotonic()
-    unread = iter(asked.stdin.splitlines())
+    unread = iter(stdin.splitlines())
 
     def read(prompt: object = "") -> str:
         out.add("stdout", str(prompt))
@@ -185,9 +164,9 @@ def _fed(session: Any, asked: Asked, limits: Limits) -> Result:
             raise EOFError("EOF when reading a line")
         return line
 
-    error, outcome, status = "", Ended.OK, 0
+    value, error, outcome, status = None, "", Ended.OK, 0
     try:
-        session.feed_run(asked.code, external_lookup={"input": read}, print_callback=out.add)
+        value = session.feed_run(code, external_lookup={"input": read}, print_callback=out.add)
     except (monty.MontySyntaxError, monty.MontyRuntimeError) as problem:
         outcome, status = _ended(problem.display("type-msg"))
         # measured times and sizes are no two times the same
@@ -200,9 +179,8 @@ def _fed(session: Any, asked: Asked, limits: Limits) -> Result:
     stderr = out.text("stderr") + (error.rstrip("\n") + "\n" if error else "")
     if out.is_over:
         outcome, status = Ended.TOO_MUCH_OUTPUT, -9
-    return Result(
-        out.text("stdout"), stderr[: limits.output_bytes], status, outcome, Usage(time.monotonic() - start)
-    )  # fmt: skip
+    usage = Usage(time.monotonic() - start)
+    return Result(out.text("stdout"), stderr[: limits.output_bytes], status, outcome, usage), value
 
 
 def _ended(words: str) -> tuple[Ended, int]:
