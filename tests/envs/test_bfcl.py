@@ -151,8 +151,18 @@ def test_every_reference_solves_its_task():
 
 @bfcl
 def test_the_variants_of_a_scenario_are_all_on_one_side_and_wishes_come_one_by_one():
-    from evolvent.synthesis.bfcl_tasks import BfclTasks, cells
+    from evolvent.synthesis.bfcl_tasks import BfclTasks, as_task, cells
 
+    firsts = {
+        split: {
+            as_task("base", n, split).question
+            for (_, s), numbers in cells("base").items()
+            if s == split
+            for n in numbers
+        }
+        for split in ("train", "test")
+    }
+    assert firsts["test"] and not firsts["train"] & firsts["test"]
     for category in ("base", "miss_param", "long_context"):
         sides = {n: split for (_, split), numbers in cells(category).items() for n in numbers}
         assert sides == {n: split for (_, split), numbers in cells("base").items() for n in numbers}

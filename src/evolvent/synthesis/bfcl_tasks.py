@@ -78,13 +78,14 @@ def left_as_wanted(task: Task, answer: str, evidence: Mapping[str, Any]) -> Scor
 
 @functools.cache
 def cells(category: str) -> Mapping[tuple[int, str], tuple[int, ...]]:
-    """The rows of a category by level and split; the variants of a scenario share their number and so their split."""
+    """The rows of a category by level and split; variants of a scenario, and scenarios that begin alike, share it."""
+    begins = {row["id"].rpartition("_")[2]: row["question"][0][0]["content"] for row in rows_of("base")}
     found: dict[tuple[int, str], list[int]] = {}
     for number, row in enumerate(rows_of(category)):
         scenario = row["id"].rpartition("_")[2]
         if scenario in BROKEN:
             continue
-        split = split_of(PREFIX + "multi_turn", scenario)
+        split = split_of(PREFIX + "multi_turn", begins[scenario])
         found.setdefault((len(row["question"]), split), []).append(number)
     return {cell: tuple(numbers) for cell, numbers in found.items()}
 
