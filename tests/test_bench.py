@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the benchmarks are no part of the package
 
-from bench import packing, sampling, store, table  # noqa: E402
+from bench import packing, sampling, sandbox, store, table  # noqa: E402
 from bench.__main__ import NAMES, Wrong, check_options, choose, keep, kept_rows, run_cases, understand  # noqa: E402
 from bench.drawing import draw  # noqa: E402
 from bench.flops import Shape, sampling_flops, training_flops  # noqa: E402
@@ -271,6 +271,20 @@ def test_the_last_line_is_json_with_the_promised_keys():
 def test_reading_back_finds_what_was_written():
     (row,) = store.measure(episodes=2000)
     assert row.same_work and row.settings["kept"] == 20
+
+
+def test_a_sandbox_is_compared_with_a_plain_interpreter():
+    rows = sandbox.measure("monty", "session", rounds=1)
+    assert rows and rows[0].peer == "subprocess" and rows[0].same_work
+    assert rows[0].ratio > 1 and "/" in rows[0].settings["p50/p99 ms"]
+
+
+def test_a_tier_that_is_not_here_has_no_row_and_says_why(monkeypatch, capsys):
+    from evolvent.envs.sandbox import choose
+
+    monkeypatch.setattr(choose, "_probed", dict.fromkeys(choose.TIERS, "not on this machine"))
+    assert sandbox.measure("landlock", "one-shot", rounds=1) == []
+    assert "not on this machine" in capsys.readouterr().err
 
 
 def test_packing_reports_what_an_update_read():
