@@ -131,6 +131,28 @@ def test_an_mcp_server_of_a_configuration_file_is_played(typed, answered, tmp_pa
     assert visit["said"] == [{"call": "add", "arguments": {"a": 40, "b": 2}, "text": "42", "is_error": False}]
 
 
+def test_manufactured_worlds_are_played_from_their_folders(typed, answered, refused, tmp_path):
+    pytest.importorskip("faker")
+    corpus, tasks = tmp_path / "worlds", tmp_path / "tasks"
+    answered("synth", "worlds", f"out={corpus}", "num=2")
+    worlds = sorted((corpus / "worlds").iterdir())
+    if len(worlds) > 1:
+        assert "name one, for example" in refused("world", "play", str(corpus))
+    typed("no call")
+    assert answered("world", "play", str(worlds[0]))["visits"][0]["answer"] == "no call"
+    answered("synth", "tasks", f"from={corpus}", f"out={tasks}", "num=2")
+    typed("surely wrong")
+    [visit] = answered("world", "play", str(tasks))["visits"]
+    assert visit["question"] and visit["score"] == 0.0
+
+
+def test_a_source_named_by_its_path_brings_its_own_world(typed, answered):
+    pytest.importorskip("gymnasium")
+    typed("right", "done")
+    [visit] = answered("world", "play", 'evolvent.synthesis.gym_tasks:GymTasks(("FrozenLake",))')["visits"]
+    assert visit["said"][0]["call"] == "act"
+
+
 def test_what_is_no_world_is_told_with_what_could_be_one(refused):
     assert "play WORLD, or serve WORLD" in refused("world")
     assert "did you mean serve" in refused("world", "serv", "chain")

@@ -95,16 +95,25 @@ def _of_gym(word: str, rest: str, seed: int) -> Scene:
 
 
 def _of_folder(word: str, seed: int) -> Scene:
-    """A world, or a corpus with worlds and tasks, as `evolvent synth` writes them."""
-    folder = Path(word)
-    if (folder / "world.json").is_file():
-        from evolvent.envs.databases.corpus import read_world
-
-        return Scene(word, read_world(folder))
+    """A world, a corpus of worlds that holds just one, or a folder with tasks and their worlds."""
+    from evolvent.envs.databases.corpus import WORLD, WORLDS, read_world, worlds_in
     from evolvent.synthesis.trust import find_subject
 
-    found = find_subject(word, seed)
-    return Scene(word, found.world or _toolbox(), found.source)
+    folder = Path(word)
+    if (folder / WORLD).is_file():
+        return Scene(word, read_world(folder))
+    try:
+        found = find_subject(word, seed)
+    except BadInput:
+        if not (folder / WORLDS).is_dir():
+            raise
+        worlds = worlds_in(folder)
+    else:
+        return Scene(word, found.world or _toolbox(), found.source)
+    if len(worlds) > 1:
+        names = f"{len(worlds)} of them"
+        raise BadInput("a corpus of several worlds", where=word, got=names, cure=f"name one, for example {worlds[0]}")
+    return Scene(word, read_world(worlds[0]))
 
 
 def _of_url(word: str) -> Scene:
@@ -120,7 +129,9 @@ def _of_url(word: str) -> Scene:
 def _of_object(word: str, found: Any) -> Scene:
     found = found() if isinstance(found, type) else found
     if isinstance(found, Source):
-        return Scene(word, _toolbox(), found)
+        from evolvent.synthesis.trust import find_subject
+
+        return Scene(word, find_subject(found).world or _toolbox(), found)
     if not hasattr(found, "open"):
         raise BadInput("this is no world", where=word, got=type(found).__name__, wanted=WANTED)
     return Scene(word, found)
