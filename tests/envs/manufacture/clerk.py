@@ -50,24 +50,24 @@ TOOLS = [
     tool("always_right", "The word yes, whatever the member.", "member_id"),
 ]
 CODE = {
-    "pages_of": '''def pages_of(db, book_id):
+    "pages_of": """def pages_of(db, book_id):
     row = db.execute("SELECT pages FROM book WHERE book_id = ?", (book_id,)).fetchone()
     if row is None:
         raise ValueError("no such book")
-    return row[0]''',
-    "books_of": '''def books_of(db, member_id):
-    return [r[0] for r in db.execute("SELECT book_id FROM book WHERE holder = ?", (member_id,))]''',
+    return row[0]""",
+    "books_of": """def books_of(db, member_id):
+    return [r[0] for r in db.execute("SELECT book_id FROM book WHERE holder = ?", (member_id,))]""",
     "lend": '''def lend(db, book_id, member_id):
     done = db.execute("UPDATE book SET holder = ? WHERE book_id = ? AND holder IS NULL", (member_id, book_id))
     if done.rowcount != 1:
         raise ValueError("this book is out")
     return "lent"''',
     # says that it deletes and only counts: its author believes it
-    "forget_book": '''def forget_book(db, book_id):
-    return db.execute("SELECT count(*) FROM book WHERE book_id != ?", (book_id,)).fetchone()[0]''',
+    "forget_book": """def forget_book(db, book_id):
+    return db.execute("SELECT count(*) FROM book WHERE book_id != ?", (book_id,)).fetchone()[0]""",
     # at least, where more than was promised
-    "thick_books": '''def thick_books(db, pages):
-    return db.execute("SELECT count(*) FROM book WHERE pages >= ?", (pages,)).fetchone()[0]''',
+    "thick_books": """def thick_books(db, pages):
+    return db.execute("SELECT count(*) FROM book WHERE pages >= ?", (pages,)).fetchone()[0]""",
     "broken": "def broken(db, member_id)\n    return 1",
     "always_right": '''def always_right(db, member_id):
     return "yes"''',

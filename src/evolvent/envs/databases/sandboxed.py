@@ -98,6 +98,7 @@ class SandboxedDatabase(OpenDatabase):
         self._session: Session | None = None
         self._is_fresh = True  # the interpreter knows no driver
         self._is_stale = False  # the file in the sandbox may be other than the image
+        self._waiting: dict[str, bytes] = {}  # what the next call finds there instead
 
     def close(self) -> None:
         """End the session with its processes and files."""
@@ -147,13 +148,17 @@ class SandboxedDatabase(OpenDatabase):
         return self.num_calls.to_bytes(8, "big") + self._read()
 
     def restore(self, state: bytes) -> None:
-        """Go back to a snapshot, in a session of its own."""
-        self.close()
+        """Go back to a snapshot; a session whose last call was ended may hold a journal, and is left for a new one."""
+        if self._is_fresh:
+            self.close()
         self.num_calls, self._image, self._is_stale = int.from_bytes(state[:8], "big"), state[8:], False
+        self._waiting = {FILE: self._image}
 
     def _call(self, tool: PythonTool, arguments: Mapping[str, Value]) -> dict[str, Any]:
         nonce = secrets.token_hex(8)
-        result = self._open().run(_code(self._is_fresh, tool, dict(arguments), nonce))
+        session, waiting = self._open(), self._waiting
+        result = session.run(_code(self._is_fresh, tool, dict(arguments), nonce), files=waiting)
+        self._waiting = {}
         self._is_fresh = result.outcome not in (Ended.OK, Ended.FAILED)
         if result.outcome is not Ended.OK:
             self._is_fresh = True
@@ -171,7 +176,7 @@ class SandboxedDatabase(OpenDatabase):
         if self._session is None:
             limits = Limits(wall_s=self.plan.timeout_s, cpu_s=self.plan.timeout_s, output_bytes=OUTPUT_BYTES)
             self._session = self._sandbox.session(files={FILE: self._image}, limits=limits)
-            self._is_fresh = True
+            self._is_fresh, self._waiting = True, {}
         return self._session
 
     def _read(self) -> bytes:

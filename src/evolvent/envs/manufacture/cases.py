@@ -44,9 +44,18 @@ class Case:
 
 def fault_of(database: Database, case: Case) -> str:
     """What is wrong with a tool in one case, in words; empty where it passes."""
+    return faults_of(database, [case])[0]
+
+
+def faults_of(database: Database, cases: Sequence[Case]) -> list[str]:
+    """The same for several cases, each on the rows as they were at first."""
     world = database.open(NO_TASK, 0)
     try:
-        return _answer_fault(world, case) or _state_fault(world, case)
+        start, faults = world.snapshot(), []
+        for case in cases:
+            faults.append(_answer_fault(world, case) or _state_fault(world, case))
+            world.restore(start)
+        return faults
     finally:
         world.close()
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from evolvent.envs.databases import AnyTool, Database, PythonTool
-from evolvent.envs.manufacture.cases import Case, fault_of
+from evolvent.envs.manufacture.cases import Case, faults_of
 
 LEAST_ACCURACY = 0.5  # a tool must be above it, arXiv:2604.18292
 UNTESTED = "no test"
@@ -59,7 +59,7 @@ def gate(database: Database, cases: Iterable[Case], least: float = LEAST_ACCURAC
 def tool_accuracy(database: Database, tool: str, cases: Iterable[Case]) -> float:
     """The share of a tool's cases that it passes, each in a fresh copy."""
     own = [case for case in cases if case.tool == tool]
-    return sum(not fault_of(database, case) for case in own) / len(own)
+    return faults_of(database, own).count("") / len(own)
 
 
 def is_above(num_passed: int, num_cases: int, least: float = LEAST_ACCURACY) -> bool:
@@ -92,7 +92,7 @@ def _judged(database: Database, tool: AnyTool, cases: list[Case], least: float) 
         return Dropped(tool.name, fault)
     if not cases:
         return Dropped(tool.name, UNTESTED)
-    faults = [fault_of(database, case) for case in cases]
+    faults = faults_of(database, cases)
     num_passed = faults.count("")
     accuracy = num_passed / len(cases)
     if is_above(num_passed, len(cases), least):

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from evolvent.envs.databases import Database, PythonTool
 from evolvent.envs.manufacture import prompts
-from evolvent.envs.manufacture.cases import Case, fault_of
+from evolvent.envs.manufacture.cases import Case, faults_of
 from evolvent.envs.manufacture.extract import extract_json, extract_python
 from evolvent.envs.manufacture.gates import Dropped, Gated, compile_fault, gate, is_above
 from evolvent.envs.manufacture.made import Made, finish
@@ -185,8 +185,9 @@ def is_blind(database: Database, name: str, cases: tuple[Case, ...]) -> bool:
     tool = database.tool(name)
     mutants = [made for mistake in MISTAKES if (made := mutate(database, tool, mistake)) is not None]
     worlds = [replace(database, tools=(mutant,)) for mutant in mutants]
-    passed = [case for case in cases if case.tool == name and not fault_of(database, case)]
-    return bool(worlds) and not any(fault_of(world, case) for world in worlds for case in passed)
+    own = [case for case in cases if case.tool == name]
+    passed = [case for case, fault in zip(own, faults_of(database, own), strict=True) if not fault]
+    return bool(worlds) and not any(any(faults_of(world, passed)) for world in worlds)
 
 
 def _read_more(database: Database, words: str) -> Database:
@@ -195,8 +196,7 @@ def _read_more(database: Database, words: str) -> Database:
 
 def _check_own(database: Database, cases: tuple[Case, ...]) -> None:
     """BadInput that shows what fails, unless more than half passes."""
-    faults = [(case, fault_of(database, case)) for case in cases]
-    failed = [(case, fault) for case, fault in faults if fault]
+    failed = [(case, fault) for case, fault in zip(cases, faults_of(database, cases), strict=True) if fault]
     if not is_above(len(cases) - len(failed), len(cases)):
         shown = "\n".join(f"{dict(case.arguments)}: {fault}" for case, fault in failed[:MAX_FAULTS_SHOWN])
         raise BadInput(f"{len(failed)} of {len(cases)} of your own tests fail", got=shown)
