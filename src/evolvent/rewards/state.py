@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evolvent.envs.databases.named import world_of
+from evolvent.envs.sandbox import Ended
 from evolvent.errors import VerifierError
 from evolvent.records import Score, Task
 from evolvent.rewards.fields import TOLERANCE, read_fields, same_value
+from evolvent.rewards.verifier_code import run_verifier
 from evolvent.rewards.verify import private
 
 KEY = "state"
@@ -34,6 +36,32 @@ def check(task: Task, answer: str, evidence: Mapping[str, Any] | None = None, to
     told = f"the answer is {'right' if is_right else 'wrong'}; the world {why or 'is as it should be'}"
     components = {"answer": float(is_right), "state": float(not why)}
     return Score(float(is_right and not why), components, told)
+
+
+def check_by_code(task: Task, answer: str, evidence: Mapping[str, Any] | None = None) -> Score:
+    """1 where the task's own verifier accepts the answer and the changes, in the sandbox; else 0.
+
+    It is private `verifier`, the source of `verify(answer, expected, changes)`; any exception in it is a refusal.
+    """
+    from evolvent.envs.sandbox.choose import best
+
+    source = private(task).data.get("verifier")
+    if not isinstance(source, str) or not evidence or "changes" not in evidence:
+        raise VerifierError(
+            "the task cannot be judged by code",
+            where=task.task_id,
+            got=f"verifier: {type(source).__name__}, evidence: {sorted(evidence or {})}",
+            wanted="private.data['verifier'], and changes in Episode.info",
+        )
+    if not answer.strip():
+        return Score(0.0, {"verifier": 0.0}, "no answer was given")
+    expected = json.loads(private(task).answer)
+    given = _given(answer, expected)
+    ran = run_verifier(best(), source, given, expected, evidence["changes"])
+    if ran.ended not in (Ended.OK, Ended.FAILED):
+        raise VerifierError("a task's verifier hit a limit", where=task.task_id, got=ran.fault)
+    is_right = not ran.fault and not ran.value
+    return Score(float(is_right), {"verifier": float(is_right)}, ran.fault or ran.value or "accepted")
 
 
 def answer_is_right(wanted: str, answer: str, tolerance: float = TOLERANCE) -> bool:
@@ -84,3 +112,10 @@ def holds(task: Task, assertion: Mapping[str, Any], changes: Mapping[str, Any]) 
         raise VerifierError("an assertion names no column", where=task.task_id, got=odd[0], wanted=", ".join(names))
     found = sum(all(row[names.index(name)] == value for name, value in wanted.items()) for row in rows)
     return found == int(assertion.get("num", 1))
+
+
+def _given(answer: str, expected: Any) -> Any:
+    """An answer as a verifier sees it: the fields of an object by name, else one value, else the words."""
+    names = tuple(expected) if isinstance(expected, Mapping) else ("answer",)
+    found = read_fields(answer, names).values
+    return dict(found) if isinstance(expected, Mapping) and found else found.get("answer", answer)

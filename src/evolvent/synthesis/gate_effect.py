@@ -29,11 +29,12 @@ LABELS, AGREEMENT = "labels", "agreement"
 class Clumsy:
     """Follows each task's worked solution, and slips at a share of the steps.
 
-    A slip spoils an argument or the answer; who slipped once comes to a wrong answer, which is not always the same.
+    A slip spoils an argument or the answer; who slipped once comes to a wrong answer: of those that tasks of the same
+    family have, so that the slips of two runs may agree, and may hit a wrong label.
     """
 
     solutions: Mapping[str, tuple[Message, ...]]
-    answers: Sequence[str]
+    answers: Mapping[str, Sequence[str]]
     error_frac: float
     name: str = "clumsy"
 
@@ -42,7 +43,8 @@ class Clumsy:
         return [self._say(prompt, stream(how.seed, "slip", *prompt.stream)) for prompt in prompts]
 
     def _say(self, prompt: Prompt, rng: random.Random) -> Completion:
-        solution = self.solutions[str(prompt.stream[0])]
+        task_id = str(prompt.stream[0])
+        solution = self.solutions[task_id]
         given = [m for m in prompt.messages if m.role == "assistant"]
         message = solution[len(given)]
         has_slipped = any(one != wanted for one, wanted in zip(given, solution, strict=False))
@@ -52,7 +54,7 @@ class Clumsy:
                 "assistant", tuple(_spoiled(b, rng) if isinstance(b, ToolCall) else b for b in message.blocks)
             )
         elif not message.calls and (slips or has_slipped):
-            message = said("assistant", _another(message.text, self.answers, rng))
+            message = said("assistant", _another(message.text, self.answers[task_id], rng))
         finish = Finish.CALL if message.calls else Finish.STOP
         return Completion((), message.text, (), (), 0, finish, f"{self.name}-{prompt.stream}", message, route=self.name)
 
@@ -132,17 +134,20 @@ def solutions_of(tasks: Sequence[Task]) -> dict[str, tuple[Message, ...]]:
     return {task.task_id: task.private.solution for task in tasks if task.private is not None}
 
 
-def answers_of(tasks: Sequence[Task]) -> tuple[str, ...]:
-    """All answers, each once."""
-    return tuple(sorted({task.private.answer for task in tasks if task.private is not None}))
+def answers_of(tasks: Sequence[Task]) -> dict[str, tuple[str, ...]]:
+    """By task the answers of all tasks of its family, each once."""
+    found: dict[str, set[str]] = {}
+    for task in tasks:
+        if task.private is not None:
+            found.setdefault(task.family, set()).add(task.private.answer)
+    return {task.task_id: tuple(sorted(found[task.family])) for task in tasks}
 
 
 def _corrupted(task: Task, tasks: Sequence[Task], rng: random.Random) -> Task:
     assert task.private is not None
     data: dict[str, Any] = dict(task.private.data)
     if rng.random() < 0.5:
-        alike = [one for one in tasks if one.family == task.family]
-        answer = _another(task.private.answer, answers_of(alike), rng)
+        answer = _another(task.private.answer, answers_of(tasks)[task.task_id], rng)
         return replace(task, private=replace(task.private, answer=answer))
     world = OpenDatabase(world_of(task))
     untouched = world.state_digest()

@@ -92,7 +92,7 @@ class _Writer:
         does, step = self._does[at], self._steps[at]
         if at in self._used:
             return "" if hides_workflow else f"look at {self._thing(at, at)}"
-        things = _plural(self._database.word(does.table))
+        things = plural(self._database.word(does.table))
         if does.kind in ("count", "find"):
             num = len(step.observation) if isinstance(step.observation, list) else step.observation
             if not isinstance(num, int):
@@ -132,7 +132,7 @@ class _Writer:
         if does.kind == "create":
             return f"the {self._ordinal(step)}new {word}"
         if does.kind in ("find", "count"):
-            return f"{_plural(word)} with {self._given(step, at)}"
+            return f"{plural(word)} with {self._given(step, at)}"
         if table.key in does.given:
             return self._named(step, table.key, at)
         return f"the {word} with {self._given(step, at)}"
@@ -226,7 +226,8 @@ def _said(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _plural(word: str) -> str:
+def plural(word: str) -> str:
+    """More than one of what a word says."""
     if re.search(r"(?:s|x|ch|sh)$", word):
         return word + "es"
     return word[:-1] + "ies" if re.search(r"[^aeiou]y$", word) else word + "s"
