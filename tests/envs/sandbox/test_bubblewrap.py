@@ -227,6 +227,21 @@ def test_what_a_call_leaves_running_ends_with_it(sandbox):
     assert not _processes_of(mark)
 
 
+def test_a_call_changes_the_limits_and_the_priority_of_nobody_else(sandbox):
+    code = """import os, resource
+for attempt in (
+    lambda: resource.prlimit(1, resource.RLIMIT_CPU, (0, 0)),
+    lambda: os.sched_setscheduler(1, os.SCHED_IDLE, os.sched_param(0)),
+    lambda: os.sched_setaffinity(1, {0}),
+    lambda: os.setpriority(os.PRIO_PROCESS, 1, 19),
+    lambda: os.setpriority(os.PRIO_USER, 0, 19),
+):
+    try: attempt(); print('done')
+    except PermissionError: pass
+resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32)); os.nice(5); print('own')"""
+    assert sandbox.run(code).stdout == "own\n"
+
+
 def test_stdin_cannot_be_written_or_made_larger(sandbox):
     code = """import os
 for attempt in (lambda: os.write(0, b'x'), lambda: os.ftruncate(0, 2**20)):

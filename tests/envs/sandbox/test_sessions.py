@@ -1,4 +1,5 @@
 import json
+import signal
 import threading
 import time
 from dataclasses import replace
@@ -110,6 +111,27 @@ def test_what_a_call_leaves_running_is_gone_and_the_interpreter_is_not(sandbox):
         assert session.run("x").stdout == "1\n"
 
 
+STOPPER = """import os, signal
+if os.fork() == 0:
+    os.setsid()
+    me = os.getpid()
+    while True:
+        for pid in range(1, 400):
+            try:
+                if pid not in (me, {spared}): os.kill(pid, signal.SIGSTOP)
+            except OSError: pass
+"""
+
+
+def test_who_stops_every_other_process_is_ended_all_the_same(sandbox):
+    with sandbox.session() as session:
+        session.run("x = 1")
+        result = session.run(STOPPER.format(spared=session.run("import os; os.getpid()").stdout.strip()))
+        assert result.outcome is Ended.OK and result.usage.wall_s < 4.0, result
+        assert session.run("x").stdout == "1\n"
+        assert session.run(["echo", "here"]).stdout == "here\n"
+
+
 def test_a_fork_in_a_cell_does_not_answer_for_it(sandbox):
     with sandbox.session() as session:
         session.run("import os\npid = os.fork()\nif pid: os.waitpid(pid, 0)")
@@ -168,6 +190,29 @@ def test_a_replay_that_says_something_else_is_not_the_same_session(sandbox):
         told = json.loads(state)
         told["calls"].pop()
         session.restore(json.dumps(told).encode())
+        assert session.run("x").stdout == "1\n"
+
+
+def test_an_interrupted_call_ends_what_it_started_and_a_snapshot_brings_the_session_back(sandbox):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with sandbox.session() as session:
+        session.run("x = 1")
+        state = session.snapshot()
+        before = signal.signal(signal.SIGALRM, interrupt)
+        start = time.monotonic()
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                session.run("import time; time.sleep(9)")
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert time.monotonic() - start < 5.0
+        with pytest.raises(InfrastructureError, match="earlier call"):
+            session.run("x")
+        session.restore(state)
         assert session.run("x").stdout == "1\n"
 
 

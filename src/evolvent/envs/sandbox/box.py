@@ -34,7 +34,7 @@ from evolvent.envs.sandbox.follow import Process, as_file, follow, spawn
 from evolvent.envs.sandbox.python_inside import LENGTH
 from evolvent.envs.sandbox.wire import get, put
 
-TICK_S = 1.0
+TICK_S, ANSWER_S = 1.0, 5.0
 
 
 class Box:
@@ -51,7 +51,7 @@ class Box:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         unshare(NEW_BOX)
         mount("none", "/", "", PRIVATE | RECURSIVE)
-        self.first = _start_first()
+        self.first = First()
 
     def serve(self, call: socket.socket, header: dict[str, Any], groups: list[int]) -> None:
         """Answer what comes over `call` until it is closed."""
@@ -121,13 +121,13 @@ class Box:
         """What the call came to; whatever it left running is gone afterwards."""
         process.look()
         if is_once:
-            os.kill(self.first, signal.SIGKILL)  # and with it all the others
+            os.kill(self.first.pid, signal.SIGKILL)  # and with it all the others
         elif why:
-            self._run_inside(lambda: os.kill(-1, signal.SIGKILL))
+            self.first.kill_all_but(0)
         if why or process.said is None:
             process.join()
         if is_once:
-            os.waitpid(self.first, 0)  # the box is empty now
+            os.waitpid(self.first.pid, 0)  # the box is empty now
         else:
             self._forget_interpreter(process, why)
             self._sweep()
@@ -158,55 +158,63 @@ class Box:
     def _sweep(self) -> None:
         """End the processes that a call left behind, if it started any."""
         if _last_pid() != self.last_pid and _others({1, self.interpreter_pid}):
-            self._run_inside(lambda: _kill_others({1, self.interpreter_pid}))
+            self.first.kill_all_but(self.interpreter_pid)
         self.last_pid = _last_pid()
-
-    def _run_inside(self, body: Any) -> None:
-        """Do something as a process of the box, with our rights; whatever fails there is seen by what it left."""
-        pid = os.fork()
-        if pid == 0:
-            try:
-                with suppress(OSError):
-                    body()
-            finally:
-                os._exit(0)
-        os.waitpid(pid, 0)
 
     def _end(self) -> None:
         """End every process of the box: its first one takes the others along, once all are waited for."""
-        os.kill(self.first, signal.SIGKILL)
+        os.kill(self.first.pid, signal.SIGKILL)
         with suppress(ChildProcessError):
             while True:
                 os.waitpid(-1, 0)
 
 
-def _start_first() -> int:
-    """The process that the others hang on: it collects the dead, cannot be killed from inside, and has no other use."""
-    ready, is_up = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            prctl(DIE_WITH_PARENT, signal.SIGKILL)
-            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-            os.setsid()
-            mount("proc", "/proc", "proc", NO_SUID | NO_DEV | NO_EXEC)
-            mount("/proc/sys", "/proc/sys", "", BIND)
-            mount("none", "/proc/sys", "", BIND | REMOUNT | READ_ONLY | NO_SUID | NO_DEV | NO_EXEC)
-            prctl(DUMPABLE, 0)
-            os.write(is_up, b"1")
-            os.closerange(0, 1024)
-            while True:
-                signal.pause()
-        except BaseException as error:
-            os.write(is_up, f"{type(error).__name__}: {error}".encode())
-        finally:
-            os._exit(1)
-    os.close(is_up)
-    said = os.read(ready, 1024)
-    os.close(ready)
-    if said != b"1":
-        raise OSError(said.decode(errors="replace"))
-    return pid
+class First:
+    """The process that the others of a box hang on: it collects the dead, and ends who is to end.
+
+    As the first of its namespace it can be neither killed nor stopped from inside.
+    """
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                _be_first(theirs)
+            except BaseException as error:
+                theirs.send(f"{type(error).__name__}: {error}".encode(errors="replace"))
+            finally:
+                os._exit(1)
+        theirs.close()
+        self._line = ours
+        self._expect()
+
+    def kill_all_but(self, pid: int) -> None:
+        """End every other process but one, by its number in the box; 0 spares none."""
+        self._line.send(pid.to_bytes(4, "little"))
+        self._expect()
+
+    def _expect(self) -> None:
+        self._line.settimeout(ANSWER_S)
+        said = self._line.recv(1024)
+        if said != b"1":
+            raise OSError(said.decode(errors="replace") or "the first process of the box is gone")
+
+
+def _be_first(line: socket.socket) -> None:
+    prctl(DIE_WITH_PARENT, signal.SIGKILL)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    os.setsid()
+    mount("proc", "/proc", "proc", NO_SUID | NO_DEV | NO_EXEC)
+    mount("/proc/sys", "/proc/sys", "", BIND)
+    mount("none", "/proc/sys", "", BIND | REMOUNT | READ_ONLY | NO_SUID | NO_DEV | NO_EXEC)
+    prctl(DUMPABLE, 0)
+    os.closerange(0, line.fileno())
+    os.closerange(line.fileno() + 1, 1024)
+    line.send(b"1")
+    while spared := line.recv(4):
+        _kill_others(int.from_bytes(spared, "little"))
+        line.send(b"1")
 
 
 def _last_pid() -> int:
@@ -216,7 +224,7 @@ def _last_pid() -> int:
 
 
 def _others(known: set[int]) -> list[int]:
-    """Live processes of the box besides these and the caller."""
+    """Live processes of the box besides these."""
     found = []
     for name in os.listdir("/proc"):  # noqa: PTH208
         if name.isdigit() and int(name) not in known:
@@ -226,14 +234,16 @@ def _others(known: set[int]) -> list[int]:
     return found
 
 
-def _kill_others(known: set[int]) -> None:
-    known = known | {os.getpid()}
+def _kill_others(spared: int) -> None:
     for turn in range(200):
-        others = _others(known)
-        if not others:
-            return
+        if not spared:
+            with suppress(ProcessLookupError):
+                os.kill(-1, signal.SIGKILL)
+        others = _others({1, spared})
         for pid in others:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        if not others:
+            return
         time.sleep(0.0001 * turn)
-    os.kill(-1, signal.SIGKILL)
+    os.kill(-1, signal.SIGKILL)  # who breeds faster than that takes the spared one along

@@ -65,7 +65,7 @@ def _remove(group: Path) -> bool:
 def _become(asked: dict[str, Any]) -> None:
     os.close(asked["caller"])
     if os.getuid() == 0:
-        places = _show_to_nobody(asked["sources"])
+        places = _show_to_nobody(asked["sources"]) if asked["sources"] else {}
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)

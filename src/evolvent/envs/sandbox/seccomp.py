@@ -27,6 +27,12 @@ _REFUSED = (
 # programs that meet these as missing fall back to what is counted; clone3 hides its flags from a filter
 _MISSING = ("clone3", "memfd_create")
 
+# these change another process: which argument names it, where 0 is the caller
+_ONLY_ITSELF = {
+    **dict.fromkeys(("prlimit64", "sched_setscheduler", "sched_setparam", "sched_setattr", "sched_setaffinity"), 0),
+    **dict.fromkeys(("setpriority", "ioprio_set"), 1),
+}
+
 
 @lru_cache(maxsize=1)
 def build_filter() -> bytes:
@@ -38,6 +44,9 @@ def build_filter() -> bytes:
             if _is_known(seccomp, name):
                 rules.add_rule(action, name)
     refuse = seccomp.ERRNO(errno.EPERM)
+    for name, place in _ONLY_ITSELF.items():
+        rules.add_rule(refuse, name, seccomp.Arg(place, seccomp.NE, 0))
+    rules.add_rule(refuse, "setpriority", seccomp.Arg(0, seccomp.NE, 0))  # not a group, not all of a user
     for flag in _NEW_NAMESPACES:
         rules.add_rule(refuse, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, flag, flag))
     for request in (_PUSH_INTO_TERMINAL, _TERMINAL_OF_LINUX):

@@ -55,7 +55,7 @@ class Zygote:
             )
             told = {
                 "command": _command(theirs.fileno()),
-                "sources": [sys.base_prefix],
+                "sources": [] if _is_of_the_system(sys.base_prefix) else [sys.base_prefix],
                 "texts": _texts(program, preload),
                 "passed": [theirs.fileno()],
                 "caller": caller,
@@ -148,9 +148,13 @@ def _system_folders() -> list[str]:
             words += ["--symlink", str(path.readlink()), str(path)]
         elif path.is_dir():
             words += ["--ro-bind", str(path), str(path)]
-    if Path("/usr") not in (Path(sys.base_prefix), *Path(sys.base_prefix).parents):
+    if not _is_of_the_system(sys.base_prefix):
         words += ["--ro-bind", f"@{sys.base_prefix}", sys.base_prefix]
     return words
+
+
+def _is_of_the_system(folder: str) -> bool:
+    return Path("/usr") in (Path(folder), *Path(folder).parents)
 
 
 def _hidden_packages() -> list[str]:
@@ -209,7 +213,7 @@ def _interpreter() -> str:
 
 
 def _cure(words: str) -> str:
-    if "uid map" in words or "RTM_NEWADDR" in words or "namespace" in words.lower():
+    if "uid map" in words or "RTM_NEWADDR" in words or "namespace" in words or "unshare" in words:
         return (
             "let bwrap make user namespaces; on Ubuntu 24.04: "
             "printf 'abi <abi/4.0>,\\ninclude <tunables/global>\\nprofile bwrap /usr/bin/bwrap "
