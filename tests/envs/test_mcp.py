@@ -324,6 +324,17 @@ async def test_over_http_a_client_that_insists_on_having_no_session_is_told_what
         assert "a world needs a session" in str(flat(refused.value))
 
 
+async def test_over_http_a_world_that_cannot_be_opened_says_why_to_whoever_asks_for_its_tools():
+    from mcp import Client
+    from mcp.shared.exceptions import MCPError
+
+    plan = McpTools(("no-such-program-at-all",))
+    with background(as_app(lambda: plan.open(task, 0), Sessions())) as url:
+        async with Client(url + "/mcp") as client:
+            with pytest.raises(MCPError, match="cannot start no-such-program-at-all"):
+                await client.list_tools()
+
+
 async def test_a_page_of_another_site_cannot_reach_a_server_on_this_machine():
     import httpx
 

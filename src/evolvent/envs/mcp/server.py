@@ -89,8 +89,14 @@ def _server(
     from mcp.server import Server
     from mcp.shared.exceptions import MCPError
 
+    async def found(context: Context) -> tuple[World, asyncio.Lock]:
+        try:
+            return await find(context)
+        except EvolventError as error:
+            raise MCPError(types.INTERNAL_ERROR, str(error)) from error
+
     async def list_tools(context: Context, _: object) -> mcp_types.ListToolsResult:
-        world, _lock = await find(context)
+        world, _lock = await found(context)
         offered = [
             types.Tool(name=tool.name, description=tool.description, input_schema=dict(tool.parameters))
             for tool in world.tools(seat)
@@ -98,7 +104,7 @@ def _server(
         return types.ListToolsResult(tools=offered)
 
     async def call_tool(context: Context, asked: mcp_types.CallToolRequestParams) -> mcp_types.CallToolResult:
-        world, lock = await find(context)
+        world, lock = await found(context)
         try:
             async with lock:  # a client may call twice at once, and a world takes one action after another
                 result = await world.call(seat, ToolCall(asked.name, asked.arguments or {}))
