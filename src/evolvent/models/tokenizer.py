@@ -16,13 +16,14 @@ CALL, END_CALL = "<|call|>", "<|end_call|>"
 MARKS = (PAD, END, SYSTEM, USER, ASSISTANT, TOOL, TOOLS, CALL, END_CALL)
 
 # A call is `name {json}`; where one tool with one string parameter is on offer, the call is that string alone, and the
-# name is all that is said of it. Else each tool has a line: what it does, its name, its parameters.
+# name is all that is said of it. Else each tool has a line: what it does, its name, its parameters; without spaces, for
+# a byte-BPE spells a word behind a space in other tokens, and what is spelt otherwise cannot be copied.
 CHAT_TEMPLATE = (
     "{%- if tools %}<|tools|>"
     "{%- if tools | length == 1 and tools[0].function.parameters.properties | length == 1"
     " and (tools[0].function.parameters.properties.values() | first).type == 'string' %}{{ tools[0].function.name }}"
-    "{%- else %}{% for tool in tools %}{{ tool.function.description }}: {{ tool.function.name }}"
-    "({{ tool.function.parameters.properties | join(' ') }})\n{% endfor %}{% endif %}{% endif %}"
+    "{%- else %}{% for tool in tools %}{{ tool.function.description }}:{{ tool.function.name }}"
+    "({{ tool.function.parameters.properties | join(',') }})\n{% endfor %}{% endif %}{% endif %}"
     "{%- for message in messages %}"
     "{%- if message.role == 'assistant' %}<|assistant|>{{ message.content or '' }}"
     "{%- if message.tool_calls %}{% for call in message.tool_calls %}<|call|>"

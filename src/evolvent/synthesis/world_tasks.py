@@ -10,7 +10,7 @@ from functools import lru_cache
 from evolvent.envs.databases import Database, name_world, world_of
 from evolvent.envs.manufacture.parametric import SIZES, STRUCTURES, manufacture
 from evolvent.errors import BadInput, nearest
-from evolvent.records import Origin, Private, Reference, Task, said
+from evolvent.records import Origin, Private, Reference, Task, Tool, said
 from evolvent.seeds import derive, stream
 from evolvent.synthesis.structures import pose
 
@@ -97,7 +97,7 @@ class WorldTasks:
                 task = self.task(family, 1, index)
                 assert task.private is not None
                 yield task.question
-                yield from (f"{tool.description}:{tool.name}" for tool in world_of(task).shown_tools)
+                yield from (f"{tool.description}:{tool.name}({','.join(_named(tool))})" for tool in world_of(task).shown_tools)
                 yield from (message.text for message in task.private.solution)
                 yield from (json.dumps(c.arguments) for message in task.private.solution for c in message.calls)
                 yield from task.private.data["observations"]
@@ -107,6 +107,10 @@ class WorldTasks:
         # an odd number for train and even ones for the others, so that no two splits can meet
         drawn = derive(self.seed, "world", split, family, level, index % self.num_worlds_of(split)) % 2**48
         return 4 * drawn + SPLITS.index(split)
+
+
+def _named(tool: Tool) -> list[str]:
+    return list(tool.parameters["properties"])
 
 
 @lru_cache(maxsize=1024)
