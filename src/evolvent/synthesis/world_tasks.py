@@ -97,7 +97,7 @@ class WorldTasks:
                 task = self.task(family, 1, index)
                 assert task.private is not None
                 yield task.question
-                yield from (f"{tool.description}:{tool.name}({','.join(_named(tool))})" for tool in world_of(task).shown_tools)
+                yield from map(_line, world_of(task).shown_tools)
                 yield from (message.text for message in task.private.solution)
                 yield from (json.dumps(c.arguments) for message in task.private.solution for c in message.calls)
                 yield from task.private.data["observations"]
@@ -109,8 +109,8 @@ class WorldTasks:
         return 4 * drawn + SPLITS.index(split)
 
 
-def _named(tool: Tool) -> list[str]:
-    return list(tool.parameters["properties"])
+def _line(tool: Tool) -> str:
+    return f"{tool.description}:{tool.name}({','.join(tool.parameters['properties'])})"
 
 
 @lru_cache(maxsize=1024)
