@@ -20,7 +20,7 @@ from evolvent.envs.manufacture import Manufacturer
 from evolvent.errors import BadInput, StoreError
 from evolvent.store.atomic import append_line, disk_errors_at, is_temporary, sweep, whole_lines, write_text
 from evolvent.store.folder import hold
-from evolvent.synthesis.data_card import write_card
+from evolvent.synthesis.data_card import CARD, write_card
 from evolvent.synthesis.duplicates import WORLDS_ALIKE, Seen, world_words
 from evolvent.synthesis.funnel import Funnel
 from evolvent.synthesis.taxonomy import Taxonomy, arrange
@@ -92,12 +92,14 @@ def open_corpus(folder: Path, settings: Mapping[str, Any]) -> Iterator[Corpus]:
         folder.mkdir(parents=True, exist_ok=True)
     settings = json.loads(json.dumps({"format": FORMAT, **settings}))
     with hold(folder / LOCK):
-        sweep(folder)
-        _check_settings(folder, settings)
-        for name in (CORPUS, "DATA_CARD.md", PICTURE):
-            (folder / name).unlink(missing_ok=True)  # they belong to a finished corpus
-        yield Corpus(folder, settings, _read_ledger(folder))
-        (folder / LOCK).unlink()
+        try:
+            sweep(folder)
+            _check_settings(folder, settings)
+            for name in (CORPUS, CARD, PICTURE):
+                (folder / name).unlink(missing_ok=True)  # they belong to a finished corpus
+            yield Corpus(folder, settings, _read_ledger(folder))
+        finally:
+            (folder / LOCK).unlink(missing_ok=True)
 
 
 def write_worlds(folder: Path, maker: Manufacturer, num: int, tell: Tell, max_alike: float = WORLDS_ALIKE) -> Corpus:

@@ -1,0 +1,32 @@
+import pytest
+
+from evolvent.evals.contrast import contrast
+from evolvent.synthesis.tool_gate import effect, mutants_effect
+
+
+def share(fates, *, is_wrong, column="falls_to_others"):
+    chosen = [getattr(fate, column) for fate in fates if (fate.mistake is not None) == is_wrong]
+    assert chosen
+    return sum(chosen) / len(chosen)
+
+
+def test_right_tests_remove_wrong_tools_and_no_good_one():
+    fates = mutants_effect(1, num_worlds=12, spoilt_frac=0.0)
+    assert share(fates, is_wrong=True) > 0.9
+    assert share(fates, is_wrong=False) == 0.0
+    assert share(fates, is_wrong=True, column="falls_to_own") == 0.0, "a bug that tests share is not found"
+
+
+def test_tests_that_are_mostly_wrong_remove_good_tools():
+    """So the number of good tools that stay is no constant of the experiment."""
+    assert share(mutants_effect(1, num_worlds=3, spoilt_frac=0.8), is_wrong=False) > 0.5
+
+
+def test_the_same_seed_gives_the_same_fates_and_more_worlds_go_on():
+    assert mutants_effect(2, num_worlds=2) == mutants_effect(2, num_worlds=3)[: len(mutants_effect(2, num_worlds=2))]
+
+
+@pytest.mark.slow
+def test_the_gate_holds_what_it_promises_on_three_seeds():
+    for claims in zip(*(effect(seed) for seed in (0, 1, 2)), strict=True):
+        assert contrast(claims).ok, claims[0].claim
