@@ -33,11 +33,6 @@ class Room:
     variables: Mapping[str, str] | None = None
     executables: frozenset[str] = frozenset()
 
-    @property
-    def put(self) -> dict[str, bytes]:
-        """The files as they are put into a sandbox."""
-        return {f"{APP}/{path}": data for path, data in self.files.items()}
-
 
 def refusal(task: HarborTask, sandbox: Sandbox) -> str:
     """Why this sandbox cannot hold the task; nothing where it can."""

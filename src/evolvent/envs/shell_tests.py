@@ -21,6 +21,7 @@ from evolvent.tasks.formats.harbor import SOLVE, HarborTask
 MAX_LOG = 4096
 REWARD_TEXT, REWARD_JSON = f"{LOGS}/reward.txt", f"{LOGS}/reward.json"
 GIVEN, FINAL = "given.tar", "final.tar"
+PREPARE = f"mkdir -p {APP} && tar -C {APP} -xf {GIVEN} && rm {GIVEN}"
 WIDE = Limits(wall_s=60.0, cpu_s=60.0, disk_bytes=160 * 2**20, file_bytes=80 * 2**20, num_files=8192, num_processes=64)
 # python does not look for modules in the folder that the agent filled, nor a shell for its start file
 CALM = {"PYTHONSAFEPATH": "1", "PYTHONNOUSERSITE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -53,8 +54,7 @@ def judge_files(sandbox: Sandbox, task: HarborTask, left: Left, *, step: str = "
     tests = task.below("tests") | (task.below(f"steps/{step}/tests") if step else {})
     files = {f"{TESTS}/{path}": data for path, data in tests.items()} | {GIVEN: left.archive}
     asked = {str(k): str(v) for k, v in (task.table("verifier").get("env") or {}).items()}
-    script = f"""root=$PWD; mkdir -p {APP} {LOGS} home
-tar -C {APP} -xf {GIVEN} && rm {GIVEN} && cd {APP} || exit 99
+    script = f"""root=$PWD; mkdir -p {LOGS} home; {PREPARE} && cd {APP} || exit 99
 {exports({**(room_of(task).variables or {}), **asked, **CALM})}
 export HOME="$root/home" EVOLVENT_LOGS="$root/{LOGS}"
 exec /bin/bash --noprofile --norc "$root/{TESTS}/test.sh" 2>&1"""
@@ -66,10 +66,10 @@ exec /bin/bash --noprofile --norc "$root/{TESTS}/test.sh" 2>&1"""
 def try_script(sandbox: Sandbox, task: HarborTask, script: str, *, solution: bool = False) -> Trial:
     """Carry out a script where an agent would work, then run the tests over what it left."""
     room = room_of(task)
-    files = room.put | ({f"{SOLUTION}/{p}": d for p, d in task.below(SOLUTION).items()} if solution else {})
+    files = given(room) | ({f"{SOLUTION}/{p}": d for p, d in task.below(SOLUTION).items()} if solution else {})
     files["script.sh"] = script.encode()
     asked = {str(k): str(v) for k, v in (task.table("solution").get("env") or {}).items()} if solution else {}
-    lines = f"""{prepare(room)}
+    lines = f"""{PREPARE}
 ({exports({**(room.variables or {}), **asked})}
 cd {APP} && exec /bin/bash --noprofile --norc ../script.sh) 2>&1
 rm -rf {FINAL}; {TAR} {FINAL} ."""
@@ -86,13 +86,10 @@ def solve_script(task: HarborTask) -> str:
     return task.files.get(SOLVE, b"").decode("utf-8", "replace")
 
 
-def prepare(room: Room) -> str:
-    """The commands that make the folders of a room, and let be executed what may be."""
-    folders = " ".join(shlex.quote(f"{APP}/{folder}") for folder in (".", *room.folders))
-    scripts = " ".join(shlex.quote(f"{APP}/{path}") for path in sorted(room.executables))
-    return f"mkdir -p {folders}; chmod -R u=rwX,go=rX {APP}; find {APP} -type f -exec chmod 644 {{}} +" + (
-        f"; chmod 755 {scripts}" if scripts else ""
-    )
+def given(room: Room) -> dict[str, bytes]:
+    """What a room holds as the one file that `PREPARE` unpacks, with folders and rights."""
+    whole = Left(room.files, room.executables, folders=room.folders)
+    return {GIVEN: whole.archive}
 
 
 def _verdict(ran: Result) -> Verdict:

@@ -1,22 +1,26 @@
+# ruff: noqa: PTH100, PTH112, PTH113, PTH114, PTH116, PTH118, PTH120, PTH123, PTH202 - pathlib is slow to import
 """Checks the facts of facts.json in the current folder and writes how many hold; runs where the tests run.
 
 It reads files and runs nothing that it finds; nothing but the standard library may be imported here.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
 import sys
-import tarfile
-from pathlib import Path
-from typing import Any
+
+TYPE_CHECKING = False  # typing is slow to import, too
+if TYPE_CHECKING:
+    from typing import Any
 
 MAX_BYTES = 1 << 26
 
 
 def main() -> None:
     """Every fact is a test; the reward is 1 where all hold."""
-    facts = json.loads((Path(__file__).parent / "facts.json").read_text("utf-8"))
+    facts = json.loads(_bytes(os.path.join(os.path.dirname(os.path.abspath(__file__)), "facts.json")))
     passed = 0
     for fact in facts:
         try:
@@ -28,13 +32,15 @@ def main() -> None:
             print(f"failed: {fact['kind']} {fact['path']}: {why} ({fact['says'].splitlines()[0][:120]})")
     print(f"{passed} of {len(facts)} hold")
     told = {"reward": float(passed == len(facts)), "passed": passed, "num_tests": len(facts)}
-    (Path(sys.argv[1]) / "reward.json").write_text(json.dumps(told))
+    with open(os.path.join(sys.argv[1], "reward.json"), "w", encoding="utf-8") as file:
+        json.dump(told, file)
 
 
 def _bytes(path: str) -> bytes:
-    if not Path(path).is_file() or os.path.getsize(path) > MAX_BYTES:  # noqa: PTH202
+    if not os.path.isfile(path) or os.path.getsize(path) > MAX_BYTES:
         raise FileNotFoundError(path)
-    return Path(path).read_bytes()
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _lines(path: str) -> list[str]:
@@ -60,15 +66,17 @@ def _absent(fact: dict[str, Any]) -> str:
 
 
 def _folder(fact: dict[str, Any]) -> str:
-    return "" if Path(fact["path"]).is_dir() and not Path(fact["path"]).is_symlink() else "no folder"
+    return "" if os.path.isdir(fact["path"]) and not os.path.islink(fact["path"]) else "no folder"
 
 
 def _executable(fact: dict[str, Any]) -> str:
-    may = bool(Path(fact["path"]).stat().st_mode & 0o100)
+    may = bool(os.stat(fact["path"]).st_mode & 0o100)
     return "" if may == fact["want"] else f"executable: {may}"
 
 
 def _archive(fact: dict[str, Any]) -> str:
+    import tarfile
+
     with tarfile.open(fact["path"], "r:gz") as tar:
         found = {}
         for member in tar:
