@@ -320,6 +320,13 @@ def test_a_zygote_that_does_not_answer_is_replaced_and_waited_for_no_longer_than
     sandbox.close()
 
 
+def test_what_goes_wrong_at_the_start_is_said():
+    broken = Bubblewrap(preload=["no_such_module"])
+    with pytest.raises(InfrastructureError, match="no_such_module"):
+        broken.start()
+    broken.close()
+
+
 def test_a_machine_that_forbids_user_namespaces_gets_the_cure():
     assert "apparmor" in _cure("bwrap: setting up uid map: Permission denied")
     assert "apparmor" in _cure("bwrap: loopback: Failed RTM_NEWADDR: Operation not permitted")

@@ -161,8 +161,9 @@ def _hidden_packages() -> list[str]:
     """Empty folders over the packages of this interpreter: the project may be one of them."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     words = []
-    for home in {sys.base_prefix, "/usr", "/usr/local"}:
-        for inner in (f"lib/{version}/site-packages", f"lib/{version}/dist-packages", "lib/python3/dist-packages"):
+    packages = (f"lib/{version}/site-packages", f"lib/{version}/dist-packages", "lib/python3/dist-packages")
+    for home in sorted({sys.base_prefix, "/usr", "/usr/local"}):
+        for inner in (*packages, "envs", "pkgs"):  # the last two are those of conda
             path = Path(home, inner)
             if path.is_dir() and not path.is_symlink():
                 words += ["--size", "4096", "--tmpfs", str(path), "--remount-ro", str(path)]

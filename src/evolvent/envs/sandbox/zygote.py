@@ -25,7 +25,6 @@ NUM_SPARE = 2
 def main(number: int, program: bytes, preload: Sequence[str]) -> None:
     """Serve calls that arrive on the socket of that number until its other side is gone."""
     control = socket.socket(fileno=number)
-    _silence()
     for name in preload:
         importlib.import_module(name)
     sys.dont_write_bytecode = True
@@ -33,6 +32,7 @@ def main(number: int, program: bytes, preload: Sequence[str]) -> None:
     gc.collect()
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    _silence()  # until here, what goes wrong is said to the keeper's caller
     taken, taking = os.pipe()
     for _ in range(NUM_SPARE):
         _start_box(control, program, taking)
