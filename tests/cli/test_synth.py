@@ -202,7 +202,7 @@ MINE = "cli.test_synth"
 
 
 def test_a_maker_that_makes_nothing_ends_and_says_so(tmp_path, told):
-    status, _, said = told("synth", "worlds", f"out={tmp_path / 'a'}", "num=3", f"maker={MINE}:Barren")
+    status, said, _ = told("synth", "worlds", f"out={tmp_path / 'a'}", "num=3", f"maker={MINE}:Barren")
     assert status == 1
     data = json.loads((tmp_path / "a" / "corpus.json").read_text())
     assert data["dropped"] == {"the mine is empty": 64}

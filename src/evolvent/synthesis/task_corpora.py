@@ -13,6 +13,7 @@ from typing import Any
 from evolvent.envs.databases import Database, name_world
 from evolvent.envs.databases.corpus import WORLDS, digest_of, read_world, reference_to, worlds_in
 from evolvent.errors import BadInput
+from evolvent.policies.archived import Archived
 from evolvent.records import Origin, Private, Reference, Task, said
 from evolvent.seeds import derive, stream
 from evolvent.store.atomic import append_line, sweep, whole_lines, write_folder, write_text
@@ -24,7 +25,7 @@ from evolvent.synthesis.structures import PROGRAMS, pose
 from evolvent.synthesis.taxonomy import Centre, Taxonomy, WorldClass, arrange
 
 JUDGE_OF_STATE = Reference("evolvent.rewards.state:check")
-FOLDERS = "tasks"
+FOLDERS, ANSWERS = "tasks", "answers.jsonl"
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ def write_tasks(
                 "policy": getattr(policy, "name", None), "max_alike": QUESTIONS_ALIKE}  # fmt: skip
     with open_corpus(folder, settings) as corpus:
         _copy(homes, corpus.folder / WORLDS)
+        author = policy and Archived(policy, corpus.folder / ANSWERS)
         tasks = _kept(corpus)
         seen: dict[str, Seen] = {}
         for task in tasks:
@@ -96,7 +98,7 @@ def write_tasks(
 
         def make(number: int) -> Piece:
             home = corpus.folder / WORLDS / homes[number % len(homes)].name
-            ask = Ask(read_world(home), reference_to(home), seed, number // len(homes), policy)
+            ask = Ask(read_world(home), reference_to(home), seed, number // len(homes), author)
             written, counts = KINDS[kind](ask)
             fresh = [task for task in written if not _seen(seen, task).add(task.task_id, task.question)]
             fresh = fresh[: num - corpus.num_kept]

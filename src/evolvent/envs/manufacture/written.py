@@ -22,6 +22,7 @@ from evolvent.envs.manufacture.mutants import MISTAKES, mutate
 from evolvent.envs.manufacture.read import enriched, read_cases, read_database, read_tools
 from evolvent.envs.manufacture.talk import Talk
 from evolvent.errors import BadInput
+from evolvent.policies.archived import Archived
 from evolvent.policies.policy import Policy
 from evolvent.records import Sampling
 
@@ -57,8 +58,15 @@ class Written:
     def make(self, number: int) -> Made:
         """World `number`; the same again where the answers are the same."""
         how = Sampling(self.max_tokens, self.temperature, seed=self.seed)
-        archive = Path(self.archive) / f"{number:06d}.jsonl" if self.archive else None
-        return _Author(self, number, Talk(prompts.ROLE, prompts.REPAIR, how, self.num_repairs, archive)).write()
+        return _Author(self._kept(number), number, Talk(prompts.ROLE, prompts.REPAIR, how, self.num_repairs)).write()
+
+    def _kept(self, number: int) -> Written:
+        """The plan with policies whose answers are kept."""
+        if self.archive is None:
+            return self
+        home = Path(self.archive)
+        tester = Archived(self.tester, home / f"{number:06d}-tests.jsonl") if self.tester else None
+        return replace(self, policy=Archived(self.policy, home / f"{number:06d}.jsonl"), tester=tester)
 
     def describe(self) -> Mapping[str, object]:
         """The policies, the numbers, and the digest of all prompts."""
