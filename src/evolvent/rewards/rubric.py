@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 from evolvent.codec import decode
@@ -14,12 +15,16 @@ from evolvent.rewards.verify import private
 
 TOTAL, PASS_POINTS = 100, 90  # Agent-World, arXiv:2604.18292, released generator
 KEY = "rubric"
-Kind = Literal["fields", "type", "range", "value", "state"]
+Kind = Literal["fields", "type", "range", "value", "state", "judged"]
+Verdicts = Mapping[str, bool]
+NO_VERDICTS: Verdicts = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """One check: `wanted` is a list of names, a kind, a pair (low, high), a value, or a digest of state.
+    """One check: `wanted` is a list of names, a kind, a pair (low, high), a value, a digest of state, or words.
+
+    What is "judged" by words needs a policy: see `evolvent.rewards.rubric_judge`. Two of these differ in their field.
 
     A hard one must be met to pass; one without points is a gate: where it fails nothing else counts.
     """
@@ -60,9 +65,14 @@ class Rubric:
         return tuple(dict.fromkeys([*listed, *(c.field for c in self.criteria if c.field)]))
 
 
-def average(task: Task, answer: str, evidence: Mapping[str, Any] | None = None) -> Score:
-    """The share of the points that an answer earns: with equal points, the share of the criteria that it meets."""
-    marks, components = _judge(task, answer, evidence)
+def average(
+    task: Task, answer: str, evidence: Mapping[str, Any] | None = None, verdicts: Verdicts = NO_VERDICTS
+) -> Score:
+    """The share of the points that an answer earns: with equal points, the share of the criteria that it meets.
+
+    `verdicts` says by name of each criterion that is judged by words whether it is met.
+    """
+    marks, components = _judge(task, answer, evidence, verdicts)
     return Score(components["points"], components, _why(marks))
 
 
@@ -111,11 +121,19 @@ class _Mark:
     is_met: bool
 
 
-def _judge(task: Task, answer: str, evidence: Mapping[str, Any] | None) -> tuple[list[_Mark], dict[str, float]]:
+def _judge(
+    task: Task, answer: str, evidence: Mapping[str, Any] | None, verdicts: Verdicts = NO_VERDICTS
+) -> tuple[list[_Mark], dict[str, float]]:
     rubric = rubric_of(task)
     given = read_fields(answer, rubric.fields)
     is_empty = not answer.strip()
-    marks = [_Mark(c, not is_empty and _is_met(c, given, evidence, task.task_id)) for c in rubric.criteria]
+    marks = []
+    for criterion in rubric.criteria:
+        if criterion.kind == "judged":
+            is_met = _verdict(criterion, verdicts, task.task_id)
+        else:
+            is_met = _is_met(criterion, given, evidence, task.task_id)
+        marks.append(_Mark(criterion, is_met and not is_empty))
     is_shut = any(not m.is_met for m in marks if not m.criterion.points)
     points = sum(m.criterion.points for m in marks if m.is_met)
     has_all_hard = all(m.is_met for m in marks if m.criterion.is_hard)
@@ -145,6 +163,17 @@ def _is_met(criterion: Criterion, given: Given, evidence: Mapping[str, Any] | No
             (low + high) / 2, value, (high - low) / 2 + criterion.tolerance
         )
     return same_value(wanted, value, criterion.tolerance)
+
+
+def _verdict(criterion: Criterion, verdicts: Verdicts, where: str) -> bool:
+    if criterion.name not in verdicts:
+        raise VerifierError(
+            "a criterion in words was not judged",
+            where=where,
+            got=criterion.name,
+            cure="judge with evolvent.rewards.rubric_judge:RubricJudge(policy)",
+        )
+    return verdicts[criterion.name]
 
 
 def _why(marks: Sequence[_Mark]) -> str:
