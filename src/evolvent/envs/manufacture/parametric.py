@@ -28,7 +28,6 @@ from evolvent.errors import BadInput, MissingExtra
 from evolvent.seeds import stream
 
 MANY, ONE = 0, 1
-RESERVED = {"do", "go", "no", "to"}
 NEEDS = {
     "lookup": ("get many",),
     "two_hop": ("get many", "get one"),
@@ -109,11 +108,10 @@ class _Names:
         self.rng, self._used = rng, set[str]()
 
     def draw(self) -> str:
-        """One syllable, and more where a world needs many: few enough that worlds give one name many meanings."""
-        num_syllables = 1 + 4 * len(self._used) // (len(CONSONANTS) * len(VOWELS))
+        """Two syllables, so that whoever copies the first can find the second behind it."""
         while True:
-            name = "".join(self.rng.choice(CONSONANTS) + self.rng.choice(VOWELS) for _ in range(num_syllables))
-            if name not in self._used | RESERVED:
+            name = "".join(self.rng.choice(CONSONANTS) + self.rng.choice(VOWELS) for _ in range(2))
+            if name not in self._used:
                 self._used.add(name)
                 return name
 
