@@ -15,10 +15,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from evolvent.envs.one_seat import OneSeat
-from evolvent.envs.sandbox import Ended, Limits, Result, Sandbox, Session, best
+from evolvent.envs.sandbox import Ended, Result, Sandbox, Session, best
 from evolvent.envs.shell_files import TAR, Left, read_left
 from evolvent.envs.shell_room import APP, room_of
-from evolvent.envs.shell_tests import FINAL, PREPARE, Verdict, exports, given, judge_files
+from evolvent.envs.shell_tests import FINAL, PREPARE, Verdict, bounds, exports, given, judge_files
 from evolvent.envs.tools import validate
 from evolvent.errors import BadInput, ToolError
 from evolvent.records import Reference, Task, Tool
@@ -148,7 +148,7 @@ class OpenShell(OneSeat):
 
     def _open(self) -> Session:
         if self._session is None:
-            limits = Limits(wall_s=self.plan.timeout_s, cpu_s=self.plan.timeout_s, disk_bytes=128 * 2**20)
+            limits = bounds(self.folder, self.plan.timeout_s)
             self._session = self.sandbox.session(files=given(self.room), limits=limits)
             self._session.run(["/bin/sh", "-c", PREPARE])
         return self._session

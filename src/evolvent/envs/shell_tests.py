@@ -19,6 +19,7 @@ from evolvent.envs.shell_room import APP, LOGS, SOLUTION, TESTS, Room, room_of
 from evolvent.tasks.formats.harbor import SOLVE, HarborTask
 
 MAX_LOG = 4096
+MAX_S, MAX_MEMORY = 3600.0, 4 * 2**30
 REWARD_TEXT, REWARD_JSON = f"{LOGS}/reward.txt", f"{LOGS}/reward.json"
 GIVEN, FINAL = "given.tar", "final.tar"
 PREPARE = f"mkdir -p {APP} && tar -C {APP} -xf {GIVEN} && rm {GIVEN}"
@@ -58,7 +59,7 @@ def judge_files(sandbox: Sandbox, task: HarborTask, left: Left, *, step: str = "
 {exports({**(room_of(task).variables or {}), **asked, **CALM})}
 export HOME="$root/home" EVOLVENT_LOGS="$root/{LOGS}"
 exec /bin/bash --noprofile --norc "$root/{TESTS}/test.sh" 2>&1"""
-    limits = _bounded(task.verifier_s)
+    limits = bounds(task, task.verifier_s)
     ran = sandbox.run(["/bin/sh", "-c", script], files=files, keep=(REWARD_TEXT, REWARD_JSON), limits=limits)
     return _verdict(ran)
 
@@ -73,7 +74,7 @@ def try_script(sandbox: Sandbox, task: HarborTask, script: str, *, solution: boo
 ({exports({**(room.variables or {}), **asked})}
 cd {APP} && exec /bin/bash --noprofile --norc ../script.sh) 2>&1
 rm -rf {FINAL}; {TAR} {FINAL} ."""
-    limits = _bounded(task.agent_s)
+    limits = bounds(task, task.agent_s)
     ran = sandbox.run(["/bin/sh", "-c", lines], files=files, keep=(FINAL,), limits=limits)
     left = read_left(ran.files.get(FINAL))
     if ran.outcome is not Ended.OK and not ran.files.get(FINAL):
@@ -122,8 +123,12 @@ def _rewards(files: Mapping[str, bytes]) -> dict[str, float]:
     return {str(name): float(value) for name, value in named.items()}
 
 
-def _bounded(seconds: float) -> Limits:
-    return replace(WIDE, wall_s=min(seconds, 3600.0), cpu_s=min(seconds, 3600.0))
+def bounds(task: HarborTask, seconds: float) -> Limits:
+    """What a run may use: so many seconds, and the memory that the task asks for."""
+    asked = task.table("environment").get("memory_mb")
+    memory = asked * 2**20 if isinstance(asked, int) and asked > 0 else WIDE.memory_bytes
+    seconds = min(seconds, MAX_S)
+    return replace(WIDE, wall_s=seconds, cpu_s=seconds, memory_bytes=min(max(memory, WIDE.memory_bytes), MAX_MEMORY))
 
 
 def exports(variables: Mapping[str, str]) -> str:

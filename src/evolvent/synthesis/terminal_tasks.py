@@ -104,8 +104,9 @@ def make(family: str, level: int, index: int, split: str = "train", seed: int = 
     if level not in LEVELS or split not in SPLITS:
         raise BadInput("no such task", got=f"level {level}, split {split}", wanted=f"{LEVELS}, {SPLITS}")
     draft = FAMILIES[family](stream(seed, "terminal", family, level, split, index), level)
+    told = "test" if family in HELD_OUT else split
     number = derive(seed, "terminal", family, level, split, index) % 16**8
-    return as_folder(draft, f"{family}-{level}-{number:08x}", {"family": family, "level": level, "split": split})
+    return as_folder(draft, f"{family}-{level}-{number:08x}", {"family": family, "level": level, "split": told})
 
 
 def as_folder(draft: Draft, name: str, metadata: Mapping[str, Any]) -> HarborTask:
