@@ -12,6 +12,7 @@ from evolvent.envs.databases import (
     OpenDatabase,
     Operation,
     Parameter,
+    PythonTool,
     SqlTool,
     Statement,
     Table,
@@ -130,3 +131,28 @@ class Scribe:
 
 def wordless() -> Database:
     return replace(library(), name="wordless", words=())
+
+
+SOURCES = {
+    "get_author": """def get_author(db, author_id):
+    import time
+    row = db.execute('SELECT city, born FROM authors WHERE id = ?', (author_id,)).fetchone()
+    return {'city': row[0], 'born': row[1], 'asked_at': time.time_ns()} if row else {'error': 'not found'}""",
+    "get_book": """def get_book(db, book_id):
+    row = db.execute('SELECT author_id, pages, state FROM books WHERE id = ?', (book_id,)).fetchone()
+    return dict(zip(('author_id', 'pages', 'state'), row)) if row else {'error': 'not found'}""",
+    "set_state": """def set_state(db, book_id, state):
+    return {'ok': db.execute('UPDATE books SET state = ? WHERE id = ?', (state, book_id)).rowcount == 1}""",
+}
+
+
+def python_library() -> Database:
+    """A library of three Python tools, one of which reads the clock."""
+    names = {"get_author": ("author_id",), "get_book": ("book_id",), "set_state": ("book_id", "state")}
+    tools = tuple(
+        PythonTool(name, name.replace("_", " "), tuple(Parameter(p) for p in names[name]), source)
+        for name, source in SOURCES.items()
+    )
+    key, _, *rest = TABLES[1].columns
+    books = Table("books", (key, Column("author_id", "text", "authors"), *rest), BOOKS)
+    return Database("python library", (replace(TABLES[0], name="authors"), books), tools)

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from evolvent.codec import decode
 from evolvent.envs.databases import Databases, world_of
 from evolvent.envs.manufacture.parametric import STRUCTURES
+from evolvent.envs.sandbox.choose import best
+from evolvent.errors import EvolventError
 from evolvent.policies.scripted import Fixed, Oracle
 from evolvent.records import Reference, Sampling
 from evolvent.rewards import by_task
@@ -23,9 +25,19 @@ from evolvent.synthesis.difficulty import LEVELS, Difficulty
 from evolvent.synthesis.graph_tasks import GraphTasks, regenerate, write_graph_tasks
 from evolvent.synthesis.graph_words import draft, names_in
 from evolvent.synthesis.steps import Chain, Source, Step, is_refused, leaves, stable
+from evolvent.synthesis.tool_analysis import analyse
 from evolvent.synthesis.tool_graph import graph_of, paper_form
-from synthesis.made_worlds import HERE, Scribe, TimedLibrary, library
+from synthesis.made_worlds import HERE, Scribe, TimedLibrary, library, python_library
 
+
+def sandbox_works():
+    try:
+        return bool(best())
+    except EvolventError:
+        return False
+
+
+needs_sandbox = pytest.mark.skipif(not sandbox_works(), reason="no sandbox works here (see evolvent doctor)")
 LIBRARY = Reference(f"{HERE}:library")
 MAKER = "evolvent.envs.manufacture.parametric:manufacture"
 
@@ -99,6 +111,20 @@ def test_a_clock_vanishes_from_what_is_kept():
     kept = asyncio.run(replay(timed, chain))
     assert isinstance(kept, Chain)
     assert [sorted(s.observation) for s in kept.steps] == [["by", "pages", "state"], ["born", "city"], ["days", "what"]]
+
+
+@needs_sandbox
+def test_a_clock_in_a_python_tool_vanishes_too():
+    said_of = [
+        {"tool": "get_book", "operation": "query", "inputs": ["id"], "outputs": ["by", "pages", "state"]},
+        {"tool": "set_state", "operation": "mutation", "inputs": ["id", "state"], "outputs": ["ok"]},
+    ]
+    graph = asyncio.run(analyse(python_library(), Scribe(lambda text: json.dumps(said_of))))
+    chain = asyncio.run(execute(python_library(), graph, ["get_book", "get_author", "set_state"], stream(1, "try")))
+    assert [s.tool for s in chain.steps] == ["get_book", "get_author", "set_state"] and chain.is_changed
+    assert "asked_at" in chain.steps[1].observation
+    kept = asyncio.run(replay(python_library(), chain))
+    assert isinstance(kept, Chain) and sorted(kept.steps[1].observation) == ["born", "city"]
 
 
 def test_a_replay_that_fails_or_changes_too_much_is_refused():

@@ -9,7 +9,7 @@ from typing import Any
 from evolvent.envs.databases import Database, Value
 from evolvent.records import Tool
 from evolvent.synthesis.steps import Path, Source, Step, leaves
-from evolvent.synthesis.tool_graph import ToolGraph, words_in
+from evolvent.synthesis.tool_graph import ID_WORDS, ToolGraph, words_in
 
 NUM_RECORDS = 60  # of which the best is taken; these are of Agent-World's released generator
 NUM_POOLED = 12  # values of a field
@@ -101,7 +101,12 @@ def is_similar(name: str, wanted: str) -> bool:
 
 
 def _is_like(name: str, wanted: str) -> bool:
-    return is_similar(name, wanted)
+    """Also where both name the key of one thing: `authors_id` and `author_key`."""
+    one, other = words_in(name), words_in(wanted)
+    if is_similar(name, wanted) or not one or not other:
+        return is_similar(name, wanted)
+    are_ids = one[-1] in ID_WORDS and other[-1] in ID_WORDS
+    return are_ids and "".join(one[:-1]).removesuffix("s") == "".join(other[:-1]).removesuffix("s")
 
 
 def _meaning(path: Path, outputs: Mapping[str, str]) -> str:

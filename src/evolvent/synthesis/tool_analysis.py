@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from evolvent.envs.databases import AnyTool, Database, PythonTool
+from evolvent.envs.databases import AnyTool, Column, Database, PythonTool, Table
 from evolvent.envs.databases.records import as_shown
 from evolvent.policies.policy import Policy
 from evolvent.records import Sampling
 from evolvent.synthesis.asking import ask, read_json
-from evolvent.synthesis.tool_graph import Kind, Node, ToolGraph, connect, names_match
+from evolvent.synthesis.tool_graph import ID_WORDS, Kind, Node, ToolGraph, connect, names_match
 
 BATCH, DESCRIPTION_CHARS, SOURCE_CHARS = 12, 400, 1200  # Agent-World's released generator
 HOW = Sampling(max_tokens=6000, temperature=0.2)
@@ -56,9 +56,14 @@ async def analyse(database: Database, policy: Policy, how: Sampling = HOW) -> To
         said |= _read(read_json(reply), {tool.name for tool in batch}, {tool.name for tool in tools})
     nodes = tuple(_node(tool, said.get(tool.name)) for tool in tools)
     kinds = {(before, name): kind for name, one in said.items() for before, kind in one.needs if before != name}
-    columns = tuple((f"{t.name}.{c.name}", c.name) for t in database.tables for c in t.columns)
+    columns = tuple((f"{t.name}.{c.name}", _meaning(t, c)) for t in database.tables for c in t.columns)
     skipped = tuple(tool.name for tool in tools if tool.name not in said)
     return ToolGraph(nodes, connect(nodes, kinds, names_match), columns, skipped)
+
+
+def _meaning(table: Table, column: Column) -> str:
+    """The name of a column, that of its table before it where it says no more than that it is a key."""
+    return f"{table.name}_{column.name}" if column.name.lower() in ID_WORDS else column.name
 
 
 def _told(tool: AnyTool) -> str:
