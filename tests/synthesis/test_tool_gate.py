@@ -1,7 +1,7 @@
 import pytest
 
 from evolvent.evals.contrast import contrast
-from evolvent.synthesis.tool_gate import effect, mutants_effect
+from evolvent.synthesis.tool_gate import ToolGate, effect, mutants_effect
 
 
 def share(fates, *, is_wrong, column="falls_to_others"):
@@ -11,7 +11,7 @@ def share(fates, *, is_wrong, column="falls_to_others"):
 
 
 def test_right_tests_remove_wrong_tools_and_no_good_one():
-    fates = mutants_effect(1, num_worlds=12, spoilt_frac=0.0)
+    fates = mutants_effect(1, ToolGate(num_worlds=12, spoilt_frac=0.0))
     assert share(fates, is_wrong=True) > 0.9
     assert share(fates, is_wrong=False) == 0.0
     assert share(fates, is_wrong=True, column="falls_to_own") == 0.0, "a bug that tests share is not found"
@@ -19,11 +19,12 @@ def test_right_tests_remove_wrong_tools_and_no_good_one():
 
 def test_tests_that_are_mostly_wrong_remove_good_tools():
     """So the number of good tools that stay is no constant of the experiment."""
-    assert share(mutants_effect(1, num_worlds=3, spoilt_frac=0.8), is_wrong=False) > 0.5
+    assert share(mutants_effect(1, ToolGate(num_worlds=3, spoilt_frac=0.8)), is_wrong=False) > 0.5
 
 
 def test_the_same_seed_gives_the_same_fates_and_more_worlds_go_on():
-    assert mutants_effect(2, num_worlds=2) == mutants_effect(2, num_worlds=3)[: len(mutants_effect(2, num_worlds=2))]
+    two, three = (mutants_effect(2, ToolGate(num_worlds=num)) for num in (2, 3))
+    assert three[: len(two)] == two == mutants_effect(2, ToolGate(num_worlds=2))
 
 
 @pytest.mark.slow

@@ -17,10 +17,17 @@ from evolvent.errors import ToolError
 from evolvent.evals.contrast import Observation
 from evolvent.seeds import derive
 
-NUM_WORLDS = 64
-LEVEL = 2
-SPOILT_FRAC = 0.2  # of all tests want what is wrong
 TOLERANCE = 0.05  # of good tools may be lost
+
+
+@dataclass(frozen=True)
+class ToolGate:
+    """What is measured: so many parametric worlds, how many of their tools and of the tests are made wrong."""
+
+    num_worlds: int = 64
+    level: int = 2
+    mutant_frac: float = SHARE
+    spoilt_frac: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -32,9 +39,14 @@ class Fate:
     falls_to_own: bool
 
 
+def build() -> ToolGate:
+    """The experiment as data."""
+    return ToolGate()
+
+
 def effect(seed: int) -> list[Observation]:
     """Tests by somebody else against the author's own, on the same tools."""
-    fates = mutants_effect(seed)
+    fates = mutants_effect(seed, build())
     wrong = [fate for fate in fates if fate.mistake is not None]
     good = [fate for fate in fates if fate.mistake is None]
     others_wrong, others_good = _falls(wrong, "falls_to_others"), _falls(good, "falls_to_others")
@@ -68,18 +80,16 @@ def effect(seed: int) -> list[Observation]:
     ]
 
 
-def mutants_effect(
-    seed: int, num_worlds: int = NUM_WORLDS, *, spoilt_frac: float = SPOILT_FRAC, share: float = SHARE
-) -> list[Fate]:
-    """The fate of every tool of `num_worlds` parametric worlds, the structure classes in turn."""
+def mutants_effect(seed: int, how: ToolGate) -> list[Fate]:
+    """The fate of every tool, the structure classes in turn."""
     fates: list[Fate] = []
-    for number in range(num_worlds):
+    for number in range(how.num_worlds):
         structure = STRUCTURES[number % len(STRUCTURES)]
-        right = manufacture(derive(seed, "tool gate", number) % 2**48, structure, LEVEL)
-        planted = plant(right, seed, share)
+        right = manufacture(derive(seed, "tool gate", number) % 2**48, structure, how.level)
+        planted = plant(right, seed, how.mutant_frac)
         cases = write_cases(right, seed)
-        others = _fallen(planted.database, spoil(cases, spoilt_frac, derive(seed, "others", number)))
-        theirs = spoil(as_found(planted.database, cases), spoilt_frac, derive(seed, "own", number))
+        others = _fallen(planted.database, spoil(cases, how.spoilt_frac, derive(seed, "others", number)))
+        theirs = spoil(as_found(planted.database, cases), how.spoilt_frac, derive(seed, "own", number))
         own = _fallen(planted.database, theirs)
         fates += [Fate(planted.mistakes.get(t.name), t.name in others, t.name in own) for t in right.tools]
     return fates
