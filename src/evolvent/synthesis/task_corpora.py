@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 from evolvent.envs.databases import Database, name_world
 from evolvent.envs.databases.corpus import WORLDS, digest_of, read_world, reference_to, worlds_in
+from evolvent.envs.sandbox import best
 from evolvent.errors import BadInput
 from evolvent.policies.archived import Archived
 from evolvent.records import Origin, Private, Reference, Task, said
@@ -117,8 +119,11 @@ def write_tasks(
 
 
 def write_folders(folder: Path, *, num: int, seed: int, tell: Tell, families: Sequence[str] = ()) -> Corpus:
-    """`num` task folders of terminal templates, the templates in turn."""
-    from evolvent.synthesis.terminal_tasks import FAMILIES, LEVELS, make as make_folder  # noqa: I001
+    """`num` task folders of terminal templates, the templates in turn, each proven before it is written."""
+    from evolvent.synthesis.terminal.corpus import ASKED, CHECKS
+    from evolvent.synthesis.terminal.proof import prove
+    from evolvent.synthesis.terminal_tasks import FAMILIES, LEVELS
+    from evolvent.synthesis.terminal_tasks import make as make_folder
 
     names = tuple(families or FAMILIES)
     settings = {"of": "task folders", "kind": "terminal", "seed": seed, "families": list(names)}
@@ -140,6 +145,12 @@ def write_folders(folder: Path, *, num: int, seed: int, tell: Tell, families: Se
             alike = seen.add(made.where, _told(made))
             if alike:
                 return Piece(number, (), {"task folders begun": 1}, alike)
+            (proof,) = prove([made], best(), ASKED)
+            for row in proof.rows:
+                append_line(corpus.folder / CHECKS, json.dumps(dataclasses.asdict(row)))
+            if proof.failed:
+                counts = {"task folders begun": 1, f"task folders that failed: {proof.failed}": 1}
+                return Piece(number, (), counts, f"its proof failed: {proof.failed}")
             write_folder(home / made.where, functools.partial(_write_into, made))
             return Piece(number, (made.where,), {"task folders begun": 1, "task folders kept": 1})
 
