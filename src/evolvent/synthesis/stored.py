@@ -61,7 +61,7 @@ class StoredTasks:
 def subject_of_folder(folder: Path) -> dict[str, Any]:
     """Source and world of a corpus directory, for `evolvent check`."""
     if (folder / "tasks").is_dir():
-        return dict(locate("evolvent.tasks.formats.harbor:subject_of_folder")(folder / "tasks"))
+        return dict(locate("evolvent.synthesis.harbor:subject_of_folder")(folder / "tasks"))
     if not (folder / TASKS).is_file():
         raise BadInput(
             "a corpus of worlds has no tasks to check",
