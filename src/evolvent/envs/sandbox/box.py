@@ -52,6 +52,7 @@ class Box:
         unshare(NEW_BOX)
         mount("none", "/", "", PRIVATE | RECURSIVE)
         self.first = First()
+        self.load = os.open("/proc/loadavg", os.O_RDONLY)
 
     def serve(self, call: socket.socket, header: dict[str, Any], groups: list[int]) -> None:
         """Answer what comes over `call` until it is closed."""
@@ -157,9 +158,15 @@ class Box:
 
     def _sweep(self) -> None:
         """End the processes that a call left behind, if it started any."""
-        if _last_pid() != self.last_pid and _others({1, self.interpreter_pid}):
+        last = self._read_last_pid()
+        if last != self.last_pid and _others({1, self.interpreter_pid}):
             self.first.kill_all_but(self.interpreter_pid)
-        self.last_pid = _last_pid()
+            last = self._read_last_pid()
+        self.last_pid = last
+
+    def _read_last_pid(self) -> int:
+        # counts every process around here, too: if it stands still, this box has started none
+        return int(os.pread(self.load, 128, 0).split()[-1])
 
     def _end(self) -> None:
         """End every process of the box: its first one takes the others along, once all are waited for."""
@@ -215,12 +222,6 @@ def _be_first(line: socket.socket) -> None:
     while spared := line.recv(4):
         _kill_others(int.from_bytes(spared, "little"))
         line.send(b"1")
-
-
-def _last_pid() -> int:
-    # counts every process around here, too: if it stands still, this box has started none
-    with open("/proc/loadavg", "rb") as file:  # noqa: PTH123
-        return int(file.read().split()[-1])
 
 
 def _others(known: set[int]) -> list[int]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _LENGTH = struct.Struct("<I")
-_CHUNK = 2**18
+_CHUNK = 2**16  # a larger buffer would be mapped and unmapped for each message
 
 
 def put(sock: socket.socket, header: Mapping[str, Any], blobs: Sequence[bytes] = ()) -> None:
