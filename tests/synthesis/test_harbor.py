@@ -2,6 +2,7 @@ import shutil
 
 import pytest
 
+from evolvent.codec import from_json, to_json
 from evolvent.envs.sandbox import best
 from evolvent.envs.shell import Shell
 from evolvent.errors import BadInput
@@ -51,6 +52,7 @@ def test_a_folder_of_folders_is_a_source_by_what_task_toml_says(folder):
     assert source.num_tasks("greetings", 3, "train") == 0
     assert source.task("total", 2, 0).level == 2
     assert source.refused == {str(folder / "b"): 'our sandbox has no network ([environment] network_mode = "public")'}
+    assert from_json(to_json((source, Shell(timeout_s=3.0)))) == (source, Shell(timeout_s=3.0))
     with pytest.raises(BadInput, match="no such task"):
         source.task("total", 2, 1)
     with pytest.raises(BadInput, match="no such family"):
@@ -88,6 +90,16 @@ def test_oracle_and_nop_are_run_on_tasks_of_others(folder):
     assert [row.reward for row in fine if row.kind == "nop"] == [0.0, 0.0]
     assert [(row.kind, row.is_passed) for row in refused] == [("room", False)]
     assert "no network" in refused[0].log
+
+
+def test_one_broken_folder_does_not_hide_the_others(folder):
+    (folder / "a" / "tests" / "link").symlink_to("/etc/passwd")
+    (folder / "c" / "task.toml").write_text("= 1")
+    write_task(folder / "d", foreign({"category": "greetings", "split": "train"}))
+    source = HarborTasks(str(folder))
+    assert source.families == ("greetings",)
+    assert "plain files only" in source.refused[str(folder / "a")]
+    assert "cannot be read" in source.refused[str(folder / "c")]
 
 
 def test_a_folder_where_nothing_can_be_played_says_why(tmp_path):

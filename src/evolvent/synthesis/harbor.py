@@ -80,8 +80,8 @@ def _index(folder: str) -> tuple[dict[tuple[str, int, str], list[tuple[str, str]
     cells: dict[tuple[str, int, str], list[tuple[str, str]]] = {}
     refused = {}
     for path in task_folders(folder):
-        task = read_task(path)
         try:
+            task = read_task(path)
             room_of(task)
             if task.steps:
                 raise BadInput("a task of several steps is not played here")  # noqa: TRY301
