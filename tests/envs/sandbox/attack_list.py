@@ -29,7 +29,7 @@ SMALL = Limits(
     wall_s=6.0, cpu_s=4.0, memory_bytes=256 << 20, num_processes=16, disk_bytes=16 << 20, file_bytes=8 << 20,
     num_files=300, num_open_files=64,
 )  # fmt: skip
-SHORT = Limits(wall_s=1.0, cpu_s=5.0, num_processes=16)
+SHORT = Limits(wall_s=0.5, cpu_s=5.0, num_processes=16)
 ANY_END = frozenset(Ended)
 BY_LIMIT = frozenset({Ended.TIMED_OUT, Ended.OUT_OF_MEMORY, Ended.TOO_MUCH_OUTPUT, Ended.KILLED})
 
@@ -491,7 +491,7 @@ for number in range(1, 65):
     except (OSError, ValueError): pass
 signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
 while True: pass
-""", ends=frozenset({Ended.TIMED_OUT, Ended.KILLED}), limits=Limits(wall_s=3.0, cpu_s=1.0)),
+""", ends=frozenset({Ended.TIMED_OUT, Ended.KILLED}), limits=Limits(wall_s=1.0, cpu_s=1.0)),
     Attack("a process that stops itself and its parent", """
 try: os.kill(os.getppid(), signal.SIGSTOP)
 except OSError: pass

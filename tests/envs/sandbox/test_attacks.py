@@ -13,6 +13,12 @@ from envs.sandbox.attack_list import ATTACKS
 from evolvent.envs.sandbox import Ended
 
 GRACE_S = 30.0  # what a loaded machine may need beyond a limit, far less than what the attacks ask for
+LONG = pytest.mark.slow  # each a second or more, and another of its kind is not
+LASTING = {
+    "memory bomb by shared pages of children", "memory bomb", "disk fill of /tmp", "files without end",
+    "memory that no process has", "folders without a bottom", "folders that nobody may look into",
+    "fork bomb that doubles", "signals ignored", "stack bomb", "a loop past the limit",
+}  # fmt: skip
 BY_NAME = {attack.name: attack for attack in ATTACKS}
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="attacks on Linux")
 
@@ -29,7 +35,7 @@ def attacked(sandbox, attack, host, run=None):
 
 
 @pytest.mark.parametrize("tier", EVERY)
-@pytest.mark.parametrize("name", BY_NAME)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=LONG if n in LASTING else ()) for n in BY_NAME])
 def test_an_attack_is_refused_or_contained(tier, name, opened, host):
     sandbox, attack = opened(tier), BY_NAME[name]
     if platform.machine() != "x86_64" and "call(" in attack.code:

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import Any
 
 from evolvent.envs.sandbox.landlock_files import remove
 
-WAIT_S = 10.0
+WAIT_S, LENGTH = 10.0, struct.Struct(">I")
 
 
 def main() -> None:
@@ -42,21 +43,16 @@ def main() -> None:
 
 
 def send(link: socket.socket, header: Mapping[str, Any], blobs: Sequence[bytes] = ()) -> None:
-    """One message: a line of JSON, and bytes whose sizes it tells."""
-    line = json.dumps({**header, "sizes": [len(b) for b in blobs]}).encode() + b"\n"
-    link.sendall(b"".join((line, *blobs)))
+    """One message: its header's length, the header as JSON, and bytes whose sizes that tells."""
+    told = json.dumps({**header, "sizes": [len(b) for b in blobs]}).encode()
+    link.sendall(b"".join((LENGTH.pack(len(told)), told, *blobs)))
 
 
 def receive(link: socket.socket) -> tuple[dict[str, Any], list[bytes]]:
     """One message; EOFError where the other side has gone."""
-    with link.makefile("rb", 0) as raw:
-        line = b""
-        while not line.endswith(b"\n"):
-            if not (piece := raw.readline()):
-                raise EOFError
-            line += piece
-        header = json.loads(line)
-        return header, [_exactly(link, num) for num in header.pop("sizes")]
+    (num_bytes,) = LENGTH.unpack(_exactly(link, LENGTH.size))
+    header = json.loads(_exactly(link, num_bytes))
+    return header, [_exactly(link, num) for num in header.pop("sizes")]
 
 
 def _exactly(link: socket.socket, num_bytes: int) -> bytes:

@@ -75,21 +75,20 @@ class ReplaySession:
 
     def restore(self, state: bytes) -> None:
         """See `Session.restore`."""
-        told = json.loads(state)
+        first_files, calls = _read_state(state)
         with self._lock:
             if self._is_closed:
                 raise BadInput("this session is closed", cure="open another one")
             self._drop_box()
-            self._first_files, self._calls = _as_bytes(told["files"]), []
+            self._first_files, self._calls = first_files, []
             self._box = self._open_box()
-            for number, call in enumerate(told["calls"]):
-                files = _as_bytes(call["files"])
-                result = self.run(call["code"], stdin=call["stdin"], files=files, keep=call["keep"])
-                if _digest(result) != call["digest"]:
+            for number, (code, digest, more) in enumerate(calls):
+                result = self.run(code, **more)
+                if _digest(result) != digest:
                     self._drop_box()
                     raise InfrastructureError(
                         "a session that was played again said something else",
-                        where=f"call {number + 1} of {len(told['calls'])}",
+                        where=f"call {number + 1} of {len(calls)}",
                         got=result.stdout[-200:] + result.stderr[-200:],
                         cure="code that asks for chance or the time cannot be restored: seed it",
                     )
@@ -112,6 +111,20 @@ class ReplaySession:
         box, self._box = self._box, None
         if box is not None:
             box.close()
+
+
+def _read_state(state: bytes) -> tuple[dict[str, bytes], list[tuple[str | list[str], str, dict[str, Any]]]]:
+    """First files and calls of a snapshot; BadInput where it is none."""
+    try:
+        told = json.loads(state)
+        calls = [
+            (call["code"], call["digest"],
+             {"stdin": call["stdin"], "files": _as_bytes(call["files"]), "keep": call["keep"]})
+            for call in told["calls"]
+        ]  # fmt: skip
+        return _as_bytes(told["files"]), calls
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BadInput("this is no snapshot of a session", got=ascii(state[:80])) from error
 
 
 def _digest(result: Result) -> str:
