@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evolvent.codec import encode, from_json, to_json
+from evolvent.codec import from_json, to_json
 from evolvent.errors import BadInput, VerifierError
 from evolvent.records import Origin, Private, Reference, Task, said
 from evolvent.rewards.fields import kind_of, read_fields, same_value
@@ -14,7 +14,7 @@ LEFT = {"state": "abc"}
 
 
 def task(rubric):
-    private = Private("{}", {"rubric": encode(rubric)})
+    private = Private("{}", {"rubric": to_json(rubric)})
     judge = Reference("evolvent.rewards.rubric:average")
     return Task("t", "f", 1, (said("user", "?"),), private, judge, Origin("hand"))
 
@@ -42,7 +42,7 @@ def test_what_is_right_earns_all_and_what_is_empty_nothing():
     [
         RIGHT,
         f"First I looked.\n```json\n{RIGHT}\n```",
-        '{"city": "rome"} no, it is ' + RIGHT,
+        "I saw {3 rooms} and {more}, so I say " + RIGHT,
         "City: Oslo\ntotal_price: 12.5\nnum_books: 3",
         "The city is Oslo, the total price is 12.5 and num books = 3.",
         '{"City": "OSLO", "total_price": "12.50", "num-books": 3.0}',
@@ -57,6 +57,10 @@ def test_it_does_not_matter_how_an_answer_is_written(answer):
     "answer",
     [
         "I could not find it.",
+        RIGHT + " " + RIGHT,
+        RIGHT + ' or {"other": 1}',
+        RIGHT.replace("oslo", "rome") + " or " + RIGHT,
+        '{"city": "rome"} no, it is ' + RIGHT,
         "city, total price, num books",
         '{"city": "oslo or rome", "total price": "12 to 13", "num books": [1, 2, 3]}',
         "city: oslo\ncity: rome\ntotal price: 12.5 13.5 14.5\nnum books: 1, 2, 3, 4",
@@ -83,7 +87,8 @@ def test_a_lone_field_may_be_answered_bare():
     assert points("Oslo", {"city": "oslo"}) == points("3", {"num": 3}) == 1
     assert points("Rome", {"city": "oslo"}) == 0.1
     assert points("oslo " * 60, {"city": "oslo"}) == 0
-    assert points("{}", {"city": "{}"}) == points("[]", {"num": 3}) - 0.1 == 0, "an empty object is no bare value"
+    assert points("{}", {"city": "{}"}) == 0, "an empty object is no bare value"
+    assert points('stock": {"room 6}', {"room stock": 6}) == 0, "an object in pieces is no bare value"
 
 
 def test_numbers_have_about_one_decimal_of_room():

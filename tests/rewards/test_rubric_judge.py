@@ -2,7 +2,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from evolvent.codec import encode
+from evolvent.codec import to_json
 from evolvent.errors import VerifierError
 from evolvent.policies.scripted import Fixed
 from evolvent.records import Completion, Episode, Finish, Origin, Outcome, Private, Reference, Task, Trace, said
@@ -36,7 +36,7 @@ class Reader:
 
 def episode(answer):
     judge = Reference("evolvent.rewards.rubric:average")
-    private = Private("", {"rubric": encode(RUBRIC)})
+    private = Private("", {"rubric": to_json(RUBRIC)})
     task = Task("t", "f", 1, (said("user", "How many?"),), private, judge, Origin("hand"))
     return Episode("t/0", task, 0, (Trace("t", 0, "agent", "p", ()),), answer)
 

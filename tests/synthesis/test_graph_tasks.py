@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evolvent.codec import decode
+from evolvent.codec import from_json, to_json
 from evolvent.envs.databases import Databases, world_of
 from evolvent.envs.manufacture.parametric import STRUCTURES
 from evolvent.envs.sandbox.choose import best
@@ -68,14 +68,14 @@ def test_the_oracle_s_chain_earns_all_and_an_empty_answer_nothing():
 
 
 def test_the_right_answer_without_its_writes_does_not_pass():
-    writing = [t for t in written() if decode(t.private.data["chain"]).is_changed]
+    writing = [t for t in written() if from_json(t.private.data["chain"]).is_changed]
     assert writing, "no chain writes"
     played = [play([Attempt(t, 0)], stage(Fixed(t.private.answer)))[0] for t in writing]
     assert {passing(e.task, e.answer, e.info).value for e in played} == {0.0}
 
 
 def test_two_rollouts_at_once_do_not_see_each_other_and_leave_the_world_as_it_was():
-    tasks = [t for t in written() if decode(t.private.data["chain"]).is_changed][:3]
+    tasks = [t for t in written() if from_json(t.private.data["chain"]).is_changed][:3]
     before = world_of(tasks[0]).image
     played = play([Attempt(t, sample) for sample in range(4) for t in tasks], stage(Oracle.of(tasks)))
     assert all(s.value == 1.0 for s in by_task(played)), "one saw what another wrote"
@@ -85,13 +85,21 @@ def test_two_rollouts_at_once_do_not_see_each_other_and_leave_the_world_as_it_wa
 def test_chains_have_three_steps_and_tools_and_no_two_are_alike():
     for world in range(4):
         found = write_graph_tasks(Reference(MAKER, {"seed": world, "structure": "aggregate", "level": 2}))
-        chains = [decode(t.private.data["chain"]) for t in found.tasks]
+        chains = [from_json(t.private.data["chain"]) for t in found.tasks]
         assert len(chains) <= 4 and len({c.key for c in chains}) == len(chains)
         for chain in chains:
             assert len(chain.steps) >= 3 and len({s.tool for s in chain.steps}) >= 3
             assert not any(is_refused(s.observation) for s in chain.steps)
             calls = [(s.tool, json.dumps(s.arguments)) for s in chain.steps]
             assert len(set(calls)) == len(calls), "a call was repeated"
+
+
+def test_tasks_go_through_json_and_are_judged_there_as_here():
+    for task in written()[:3]:
+        again = from_json(to_json(task))
+        assert again == task
+        (played,) = play([Attempt(again, 0)], stage(Oracle.of([again])))
+        assert by_task([played])[0].value == 1
 
 
 def test_an_edited_row_that_a_chain_reads_changes_the_regenerated_answer():
@@ -215,7 +223,7 @@ def test_tasks_are_pure_in_seed_and_world_and_their_questions_differ():
 
 def test_harder_walks_make_longer_chains():
     def mean_calls(how):
-        steps = [len(decode(t.private.data["chain"]).steps) for s in range(5) for t in
+        steps = [len(from_json(t.private.data["chain"]).steps) for s in range(5) for t in
                  write_graph_tasks(LIBRARY, replace(how, seed=s)).tasks]  # fmt: skip
         return sum(steps) / len(steps)
 
@@ -291,7 +299,7 @@ def test_a_policy_writes_question_answer_and_rubric():
     assert found.tasks and found.funnel["tasks"] == len(found.tasks)
     task = found.tasks[0]
     assert json.loads(task.private.answer) == {"days": 4} and task.origin.how == "graph, words by scribe"
-    state = decode(task.private.data["chain"]).state
+    state = from_json(task.private.data["chain"]).state
     assert passing(task, "days: 4", {"state": state}).value == 1
     assert passing(task, "days: 4", {"state": "x"}).value == passing(task, "days: 5", {"state": state}).value == 0
     assert {how.temperature for _, how in policy.asked} == {0.2, 0.7}

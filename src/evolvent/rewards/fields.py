@@ -29,15 +29,16 @@ class Given:
 
 
 def read_fields(answer: str, names: Sequence[str]) -> Given:
-    """The fields of the last JSON object of an answer, else those that its words name, else its one bare value.
+    """The fields of the JSON object in an answer, else those that its words name, else its one bare value.
 
-    Words name a field as `name: value`, `name = value` or `name is value`, with spaces for underscores.
+    Two objects are two answers, and none is read. Words name a field as `name: value`,
+    `name = value` or `name is value`, with spaces for underscores.
     """
     text = answer[-MAX_CHARS:].strip()
-    pairs = _last_object(text)
-    if pairs is None:
-        pairs = list(_in_words(text, names)) or _bare(text, names)
-    return _gathered(pairs, names)
+    objects = _objects(text)
+    if len(objects) > 1:
+        return Given({}, tuple(names))
+    return _gathered(objects[0] if objects else list(_in_words(text, names)) or _bare(text, names), names)
 
 
 def same_value(wanted: Any, given: Any, tolerance: float = TOLERANCE) -> bool:
@@ -85,7 +86,7 @@ def plain(text: str) -> str:
 
 
 def _bare(text: str, names: Sequence[str]) -> list[tuple[str, Any]]:
-    is_value = len(names) == 1 and 0 < len(text) <= MAX_BARE_CHARS and "\n" not in text
+    is_value = len(names) == 1 and 0 < len(text) <= MAX_BARE_CHARS and not set("\n{}") & set(text)
     return [(names[0], text)] if is_value else []
 
 
@@ -108,19 +109,20 @@ def _key(name: str) -> str:
     return re.sub(r"[\s_-]+", " ", name).strip().casefold()
 
 
-def _last_object(text: str) -> list[tuple[str, Any]] | None:
-    """The pairs of the last JSON object that stands in a text; pairs, for a key may come twice."""
+def _objects(text: str) -> list[list[tuple[str, Any]]]:
+    """The JSON objects that stand in a text, each as pairs, for a key may come twice."""
     decoder = json.JSONDecoder(object_pairs_hook=_Pairs)
-    found: _Pairs | None = None
+    found: list[list[tuple[str, Any]]] = []
     at = text.find("{")
     while at >= 0:
         try:
-            value, end = decoder.raw_decode(text, at)
+            pairs, end = decoder.raw_decode(text, at)
         except (ValueError, RecursionError):
             at = text.find("{", at + 1)
             continue
-        found, at = value, text.find("{", end)
-    return None if found is None else [(name, _settled(value)) for name, value in found]
+        found.append([(name, _settled(value)) for name, value in pairs])
+        at = text.find("{", end)
+    return found
 
 
 class _Pairs(list[tuple[str, Any]]):

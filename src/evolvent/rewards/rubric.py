@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
-from evolvent.codec import decode
+from evolvent.codec import from_json
 from evolvent.errors import BadInput, VerifierError
 from evolvent.records import Score, Task
 from evolvent.rewards.fields import TOLERANCE, Given, fits_kind, read_fields, same_value
@@ -107,11 +107,13 @@ def rubric_for(
 
 
 def rubric_of(task: Task) -> Rubric:
-    """The rubric in the private part of a task."""
+    """The rubric in the private part of a task, kept as JSON text."""
     found = private(task).data.get(KEY)
-    rubric = found if isinstance(found, Rubric) else decode(found) if isinstance(found, dict) else None
+    rubric = from_json(found) if isinstance(found, str) else found
     if not isinstance(rubric, Rubric):
-        raise VerifierError("the task has no rubric", where=task.task_id, wanted=f"private.data[{KEY!r}]")
+        raise VerifierError(
+            "the task has no rubric", where=task.task_id, wanted=f"to_json(Rubric(...)) in private.data[{KEY!r}]"
+        )
     return rubric
 
 

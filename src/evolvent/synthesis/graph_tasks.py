@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evolvent.codec import decode, encode
+from evolvent.codec import from_json, to_json
 from evolvent.envs.databases import Database, SqlTool, name_world
 from evolvent.errors import BadInput
 from evolvent.policies.policy import Policy
@@ -108,7 +108,7 @@ def says_all(database: Database) -> bool:
 def regenerate(database: Database, task: Task) -> Mapping[str, Any] | str:
     """The answer that a task's chain of calls gives in a world as it is now, or why it gives none."""
     assert task.private is not None
-    chain = decode(task.private.data["chain"])
+    chain = from_json(task.private.data["chain"])
     found = asyncio.run(rerun(database, chain))
     if isinstance(found, str):
         return found
@@ -162,9 +162,9 @@ def _task(world: Reference, database: Database, chain: Chain, made: Worded, numb
     answer = json.dumps(dict(made.wanted), ensure_ascii=False)
     data = {
         **name_world(world),
-        "rubric": encode(made.rubric),
-        "chain": encode(chain),
-        "words": [how.seed, database.name, number],
+        "rubric": to_json(made.rubric),
+        "chain": to_json(chain),
+        "words": (how.seed, database.name, number),
     }
     origin = Origin("graph" if how.policy is None else f"graph, words by {how.policy.name}", (database.name,))
     return Task(
