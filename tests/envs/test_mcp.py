@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from evolvent.codec import from_json, to_json
@@ -105,8 +106,8 @@ OFFICIAL = textwrap.dedent("""
 
     @server.tool()
     def breed() -> str:
-        "Start a program that outlives its parent."
-        return str(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"]).pid)
+        "Start a program that outlives its parent, in a session of its own."
+        return str(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True).pid)
 
     @server.tool()
     def pid() -> str:
@@ -265,7 +266,7 @@ async def test_over_http_each_session_has_a_world_of_its_own_that_is_closed_when
 async def test_over_http_no_more_than_so_many_sessions_are_open_and_a_silent_one_ends():
     from mcp import Client
 
-    app = as_app(lambda: BOX.open(task, 0), Sessions(max_num=1, idle_timeout_s=0.2))
+    app = as_app(lambda: BOX.open(task, 0), Sessions(max_num=1))
     with background(app) as url:
         async with Client(url + "/mcp", mode="legacy") as first:
             await first.call_tool("note", {"words": "mine"})
@@ -273,39 +274,36 @@ async def test_over_http_no_more_than_so_many_sessions_are_open_and_a_silent_one
                 async with Client(url + "/mcp", mode="legacy"):
                     pass
             assert "Too many open sessions" in str(flat(refused.value))
-    app = as_app(lambda: BOX.open(task, 0), Sessions(idle_timeout_s=0.2))
     CLOSED.clear()
-    import httpx
-
-    with background(app) as url:
-        opened = await asyncio.to_thread(open_session, url)
-        asked = {
-            "jsonrpc": "2.0",
-            "id": 2,
-            "method": "tools/call",
-            "params": {"name": "note", "arguments": {"words": "w"}},
-        }
-        assert await asyncio.to_thread(lambda: httpx.post(url + "/mcp", headers=opened, json=asked).status_code) == 200
-        for _ in range(100):
+    with background(as_app(lambda: BOX.open(task, 0), Sessions(idle_timeout_s=1))) as url:
+        # on a machine under load a second may pass between two requests, and the session with it
+        for _ in range(20):
+            opened, status = await asyncio.to_thread(open_session, url)
+            if status == 200:
+                break
+        assert status == 200
+        for _ in range(600):
             if CLOSED:
                 break
-            await asyncio.sleep(0.02)
-        assert CLOSED == ["w"]
-        assert await asyncio.to_thread(lambda: httpx.post(url + "/mcp", headers=opened, json=asked).status_code) == 404
+            await asyncio.sleep(0.05)
+        assert set(CLOSED) == {"w"}
+        assert await asyncio.to_thread(lambda: httpx.post(url + "/mcp", headers=opened, json=NOTE).status_code) == 404
 
 
-def open_session(url: str) -> dict[str, str]:
-    """A session by hand: a client that never hangs up."""
-    import httpx
+NOTE = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "note", "arguments": {"words": "w"}}}
 
+
+def open_session(url: str) -> tuple[dict[str, str], int]:
+    """A session by hand, of a client that never hangs up, and the status of its first call."""
     headers = {"accept": "application/json, text/event-stream", "mcp-protocol-version": "2025-06-18"}
     about = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "hand", "version": "1"}}
     asked = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": about}
-    answer = httpx.post(url + "/mcp", headers=headers, json=asked)
+    answer = httpx.post(url + "/mcp", headers=headers, json=asked, timeout=60)
     headers["mcp-session-id"] = answer.headers["mcp-session-id"]
-    told = {"jsonrpc": "2.0", "method": "notifications/initialized"}
-    assert httpx.post(url + "/mcp", headers=headers, json=told).status_code == 202
-    return headers
+    httpx.post(
+        url + "/mcp", headers=headers, json={"jsonrpc": "2.0", "method": "notifications/initialized"}, timeout=60
+    )
+    return headers, httpx.post(url + "/mcp", headers=headers, json=NOTE, timeout=60).status_code
 
 
 def flat(error: BaseException) -> BaseException:
@@ -336,8 +334,6 @@ async def test_over_http_a_world_that_cannot_be_opened_says_why_to_whoever_asks_
 
 
 async def test_a_page_of_another_site_cannot_reach_a_server_on_this_machine():
-    import httpx
-
     with background(as_app(lambda: BOX.open(task, 0), Sessions())) as url:
         asked = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}}
         headers = {"accept": "application/json, text/event-stream"}
