@@ -79,8 +79,8 @@ def _become(user: int) -> None:
     """
     keeps = 0 if _is_open(sys.base_prefix) else 1 << CAP_DAC_READ_SEARCH
     for cap in range(NUM_CAPS):
-        if not keeps >> cap & 1:
-            _libc.prctl(PR_CAPBSET_DROP, cap, 0, 0, 0)
+        if not keeps >> cap & 1 and _libc.prctl(PR_CAPBSET_DROP, cap, 0, 0, 0):
+            break  # the kernel knows no more of them
     _prctl(PR_SET_KEEPCAPS, 1)
     os.setgroups([])
     os.setresgid(user, user, user)

@@ -84,7 +84,7 @@ class Leader:
         start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
         if self.is_session:
             self._signal_all(signal.SIGCONT)
-        self.watch.begin()
+            self.watch.begin()
         main = self._started(header["argv"], code, stdin)
         call = Call(self.link, self.broker, self.folder, self.limits, self.watch, main)
         if main is self.interpreter:

@@ -112,7 +112,7 @@ def _proportional(pid: int) -> int:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="ascii", errors="replace") as file:  # noqa: PTH123
-            return file.read()
+        with open(path, "rb") as file:  # noqa: PTH123
+            return file.read().decode("latin-1")  # a codec that needs no import in a fork
     except OSError:
         return ""
