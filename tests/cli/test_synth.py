@@ -125,7 +125,7 @@ def test_json_is_one_object_on_stdout(tmp_path, told):
 # ------------------------------------------------------------ tasks
 
 
-@pytest.mark.parametrize("kind", ["structure", "graph"])
+@pytest.mark.parametrize("kind", ["structure", "graph", "program"])
 def test_tasks_about_worlds_move_with_their_folder(corpus, tmp_path, kind):
     folder, moved, before = tmp_path / "tasks", tmp_path / "moved", digests(corpus)
     assert main(["synth", "tasks", f"from={corpus}", f"out={folder}", f"kind={kind}", "num=8"]) == 0
@@ -158,6 +158,15 @@ def test_tasks_that_were_begun_go_on_to_the_same_bytes(corpus, tmp_path):
         (cut / name).unlink()
     assert main([*words, f"out={cut}"]) == 0
     assert digests(cut) == digests(whole)
+
+
+def test_task_folders_of_templates_go_on_and_are_the_same_again(tmp_path):
+    words = ["synth", "tasks", "source=terminal", "--seed", "2"]
+    for name, nums in (("a", (2, 5)), ("b", (5,))):
+        for num in nums:
+            assert main([*words, f"num={num}", f"out={tmp_path / name}"]) == 0
+    assert digests(tmp_path / "a") == digests(tmp_path / "b")
+    assert len(list((tmp_path / "a" / "tasks").glob("*/task.toml"))) == 5
 
 
 def test_a_stored_task_that_is_not_there_is_said(corpus, tmp_path):
