@@ -138,7 +138,7 @@ async def test_full_and_silent_are_told_and_a_page_of_another_site_is_turned_awa
     from websockets.asyncio.client import connect
     from websockets.exceptions import InvalidStatus
 
-    door = OpenEnvDoor(Toolbox((calc,)), draw_sum, max_num=1, idle_timeout_s=0.3)
+    door = OpenEnvDoor(Toolbox((calc,)), draw_sum, max_num=1, idle_timeout_s=2)
     with background(make_openenv(door)) as url:
         async with connect(url.replace("http", "ws") + "/ws") as first:
             with pytest.raises(InfrastructureError, match="1 connections are open"):
@@ -206,7 +206,7 @@ async def plain_server(socket) -> None:
         elif asked["type"] == "step" and asked["data"].get("code") == "hang up":
             return
         elif asked["type"] == "step" and asked["data"].get("code") == "sleep":
-            await asyncio.sleep(1)
+            await asyncio.sleep(2)
             return
         else:
             num += asked["type"] == "step"
@@ -238,7 +238,7 @@ async def test_an_environment_without_tools_is_acted_in_by_words(plain):
 
 @pytest.mark.parametrize("word", ["hang up", "sleep"])
 async def test_a_server_that_hangs_up_or_falls_silent_is_nobodys_failure(plain, word):
-    async with OpenEnv(plain, text_field="code", timeout_s=0.3).open(task, 1) as world:
+    async with OpenEnv(plain, text_field="code", timeout_s=1).open(task, 1) as world:
         with pytest.raises(InfrastructureError, match="the OpenEnv server broke"):
             await world.call(SEAT, ToolCall("act", {"message": word}))
 
