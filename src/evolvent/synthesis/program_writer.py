@@ -79,9 +79,9 @@ async def write_code(
     database: Database, policy: Policy, sandbox: Sandbox, number: int, *, max_repairs: int, min_branches: int = 0
 ) -> Coded | str:
     """What a policy makes of a world; or why it is dropped."""
+    author = _Author(policy, ("program", database.name, number), max_repairs)
     asked = _asked(database)
-    names = ("program", database.name, number)
-    (reply,) = await ask(policy, [asked], HOW, *names)
+    reply = await author.say(asked)
     found = re.search(r"QUESTION:\s*(.+)", reply)
     if not found:
         return "no question"
@@ -90,16 +90,28 @@ async def write_code(
     for repair in range(max_repairs):
         if isinstance(made, str):
             words = REPAIR.format(before=asked, source=source, fault=made)
-            source = last_block((await ask(policy, [words], HOW, *names, "repair", repair))[0])
+            source = last_block(await author.say(words, "repair", repair))
             made = await _solved(database, sandbox, source, min_branches)
     if isinstance(made, str):
         return "a program that does not run"
     answer, calls, left = made
     task = VERIFIER.format(question=question, answer=json.dumps(answer), changes=json.dumps(left["changes"]))
-    verifier = await _verifier(policy, sandbox, task, answer, left["changes"], names, max_repairs)
+    verifier = await _verifier(author, sandbox, task, answer, left["changes"])
     if verifier is None:
         return "a verifier that does not tell right from wrong"
     return Coded(question, source, verifier, answer, calls, left["state"], left["changes"])
+
+
+@dataclass(frozen=True)
+class _Author:
+    """A policy at work on one program."""
+
+    policy: Policy
+    names: tuple[str | int, ...]
+    max_repairs: int
+
+    async def say(self, words: str, *more: str | int) -> str:
+        return (await ask(self.policy, [words], HOW, *self.names, *more))[0]
 
 
 async def _solved(
@@ -127,19 +139,17 @@ async def _solved(
 
 
 async def _verifier(
-    policy: Policy, sandbox: Sandbox, task: str, answer: Any, changes: Mapping[str, Any], names: tuple[str | int, ...],
-    max_repairs: int,
-) -> str | None:  # fmt: skip
+    author: _Author, sandbox: Sandbox, task: str, answer: Any, changes: Mapping[str, Any]
+) -> str | None:
     """A verifier that accepts what is right and refuses what is not; None where repairs did not make it one."""
-    (reply,) = await ask(policy, [task], HOW, *names, "verifier")
-    source = last_block(reply)
-    for repair in range(max_repairs + 1):
+    source = last_block(await author.say(task, "verifier"))
+    for repair in range(author.max_repairs + 1):
         fault = _fault_of(sandbox, source, answer, changes)
         if not fault:
             return source
-        if repair < max_repairs:
+        if repair < author.max_repairs:
             words = REPAIR_VERIFIER.format(before=task, source=source, fault=fault)
-            source = last_block((await ask(policy, [words], HOW, *names, "repair verifier", repair))[0])
+            source = last_block(await author.say(words, "repair verifier", repair))
     return None
 
 
