@@ -65,12 +65,12 @@ def show_families(screen: Screen, found: Sequence[Mapping[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 1))
-    table.add_column("family")
+    table.add_column("family", no_wrap=True, min_width=24)
     for kind in CHECKS:
         table.add_column(kind.name, justify="center")
     for row in found:
         states = {check["name"]: MARKS[check["status"]] for check in row.get("checks", ())}
-        table.add_row(row["subject"], *(states.get(kind.name, "?") for kind in CHECKS))
+        table.add_row(row["subject"].removeprefix(PREFIX), *(states.get(kind.name, "?") for kind in CHECKS))
     screen.console.print(table)
     screen.say(". passed, w warned, F failed, ? broke or ran out of time, blank not applicable")
     for row in found:

@@ -109,7 +109,6 @@ def build() -> Improve:
     return Improve(
         recipe="reer",
         source=Stories(planner=Searched(), first=1000),
-        unproven=True,  # a story told twice tells its plan too
         model=ModelSpec(depth=2),
         cold_start=Phase(100, 32, 1, tell, Uniform(1), imitate_all, loss, optimizer),
         curriculum=Uniform(1),

@@ -125,8 +125,8 @@ class WholeSet:
 
 
 def asked(task: Task) -> tuple[str, ...]:
-    """What is asked: all words of the prompt, spaces aside, and its pictures."""
-    words = "\n".join(f"{message.role}: {' '.join(message.text.split())}" for message in task.prompt)
+    """What is asked: the words of the prompt, for spaces may draw a picture, and its pictures."""
+    words = "\n".join(f"{message.role}: {message.text.strip()}" for message in task.prompt)
     place = task.problem.removeprefix(task.question)  # one question in two worlds is two problems
     return (words + place, *(b.digest for message in task.prompt for b in message.blocks if isinstance(b, Image)))
 

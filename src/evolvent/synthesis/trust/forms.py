@@ -15,8 +15,8 @@ CLAIMED = {"exact": ("spaces around", "a line break behind")}
 """What a check says that it accepts, by its name, where that is less than all forms."""
 SEVERAL_RIGHT = ("evolvent.rewards.programs:check", "evolvent.tasks.procedural.countdown:check")
 """Checks that compute, for tasks with more right answers than the stored one; others say so in private.data."""
-HEDGES = ("or another", "another or this", "another behind", "another before", "a list of guesses", "said twice")
-MAY_BE_RIGHT = ("neighbours swapped", "parts swapped")
+HEDGES = ("or another", "another or this", "another behind", "another before", "a list of guesses")
+MAY_BE_RIGHT = ("neighbours swapped", "parts swapped", "said twice")
 """Where several answers are right, or order is free, these are no mistakes: only a person can tell."""
 
 
