@@ -44,7 +44,7 @@ WORLDS = (1, 4, 16, 64)
 def build() -> Improve:
     """Oracle chains of training worlds, then multi-turn GRPO with two rounds in the arena."""
     cold = Phase(
-        num_steps=600,
+        num_steps=500,
         tasks_per_step=32,
         group_size=1,
         workflow=Demonstrate(),
@@ -57,7 +57,7 @@ def build() -> Improve:
         recipe="agent_world",
         source=WorldTasks(NUM_WORLDS, structures=CLASSES),
         world=Databases(),
-        model=ModelSpec(depth=3, vocab_size=640),
+        model=ModelSpec(depth=4, vocab_size=640),
         cold_start=cold,
         curriculum=Targeted(share=0.75),
         arena=Arena(ROUND_STEPS),
