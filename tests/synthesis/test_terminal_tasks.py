@@ -82,8 +82,6 @@ FAULTS = {
         "leak",
     ),
     "the solution writes the time": ({"solution/solve.sh": f"{SUM.solution}; date +%s > made.txt"}, BARE, "repeat"),
-    "the solution throws dice": ({"solution/solve.sh": f"{SUM.solution}; echo $RANDOM$RANDOM > x"}, BARE, "repeat"),
-    "a wrong solution passes": ({"probes/mutant-2.sh": SUM.alternatives[0]}, SUM, "mutant"),
     "there are too few wrong solutions": ({}, replace(SUM, mutants=SUM.mutants[:2]), "mutant"),
     "the solution is not there": ({"solution/solve.sh": ""}, SUM, "oracle"),
     "the task wants the network": ({"task.toml": '[environment]\nnetwork_mode = "public"'}, SUM, "room"),

@@ -73,7 +73,6 @@ LEAKY = {**SPEC, "files": {**SPEC["files"], "hint": "a\nb\n"}}
         (SPEC, {"solution": 3}, "ways: no mutants"),
         (WRONG_TRUTH, WAYS, "oracle"),
         (SPEC, {**WAYS, "mutants": ["sort in.txt > out.txt"]}, "mutant"),
-        (SPEC, {**WAYS, "alternatives": ["cat in.txt > out.txt"]}, "alternative"),
         (LEAKY, WAYS, "leak"),
     ],
 )
