@@ -1,7 +1,7 @@
 import pytest
 
 from evolvent.evals.contrast import contrast
-from evolvent.synthesis.tool_gate import ToolGate, effect, mutants_effect
+from evolvent.synthesis.tool_gate import ToolGate, effect, lost_by_chance, mutants_effect
 
 
 def share(fates, *, is_wrong, column="falls_to_others"):
@@ -25,6 +25,14 @@ def test_tests_that_are_mostly_wrong_remove_good_tools():
 def test_the_same_seed_gives_the_same_fates_and_more_worlds_go_on():
     two, three = (mutants_effect(2, ToolGate(num_worlds=num)) for num in (2, 3))
     assert three[: len(two)] == two == mutants_effect(2, ToolGate(num_worlds=2))
+
+
+def test_how_many_good_tools_are_lost_to_wrong_tests_by_hand():
+    """Of two tests one or two must be wrong: 1 - 0.8 * 0.8 = 0.36. Of three at least two: 3 * 0.04 * 0.8 + 0.008."""
+    assert lost_by_chance(0.2, 2) == pytest.approx(0.36)
+    assert lost_by_chance(0.2, 3) == pytest.approx(0.104)
+    assert lost_by_chance(0.2) == pytest.approx(0.0563, abs=1e-4)
+    assert lost_by_chance(0.0) == 0.0
 
 
 @pytest.mark.slow

@@ -95,6 +95,13 @@ its own. The exit status is 0 only where nothing failed; a warning is no failure
 keys: num_tasks= (of each level and split) num_attacked= max_floor= warn_floor= form_counts=true redraws=false
   out=FILE (the report) against=FILE (an earlier one: changed files fail) world= workflow= reward= truth=
   timeout_s= (of each source) max_draw_s= max_judge_s= max_rows=""",
+    "synth": """The folder holds what was made, corpus.json, DATA_CARD.md and taxonomy.svg. The same settings give the same
+bytes; stopped or killed, the same command goes on, and a larger num= adds to a corpus of worlds.
+
+keys of worlds: out=FOLDER num= maker=parametric|module:name level=1..4 max_alike=0.8
+  written by a model: model=POLICY themes=FILE (a theme a line) tester=POLICY num_tools= num_rounds=
+keys of tasks: out=FOLDER num= from=CORPUS kind=structure|graph|program model=POLICY, or source=terminal
+POLICY is a server as http://127.0.0.1:8000/v1#MODEL, a model folder, or module:name.""",
     "doctor": "keys: url=http://127.0.0.1:8000/v1#MODEL asks a server too",
     "serve": POLICY,
     "world": """WORLD is a source (chain:2), gym:FrozenLake-v1[:level], bfcl:base, servers.json[#NAME] (MCP servers as

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,12 +13,12 @@ from evolvent.envs.databases import Database
 from evolvent.envs.manufacture import STRUCTURES, Case, gate, manufacture
 from evolvent.envs.manufacture.cases import NO_TASK
 from evolvent.envs.manufacture.mutants import SHARE, Mistake, plant
-from evolvent.envs.manufacture.oracle import spoil, write_cases
+from evolvent.envs.manufacture.oracle import NUM_CASES, spoil, write_cases
 from evolvent.errors import ToolError
 from evolvent.evals.contrast import Observation
 from evolvent.seeds import derive
 
-TOLERANCE = 0.05  # of good tools may be lost
+TOLERANCE = 0.05  # of good tools, on either side of chance
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,11 @@ def effect(seed: int) -> list[Observation]:
             is_paired=False,
         ),
         Observation(
-            claim="hardly a good tool is lost",
+            claim="a good tool is lost as often as its tests must be wrong by chance, and no more",
             kind="equal",
             metric="good tools removed",
             treated=others_good,
-            control=(0.0,) * len(others_good),
+            control=(lost_by_chance(build().spoilt_frac),) * len(others_good),
             unit="good tool",
             tolerance=TOLERANCE,
         ),
@@ -93,6 +94,13 @@ def mutants_effect(seed: int, how: ToolGate) -> list[Fate]:
         own = _fallen(planted.database, theirs)
         fates += [Fate(planted.mistakes.get(t.name), t.name in others, t.name in own) for t in right.tools]
     return fates
+
+
+def lost_by_chance(spoilt_frac: float, num: int = NUM_CASES) -> float:
+    """How likely half or more of `num` tests are wrong: 8 tests, each wrong with 0.2, give 0.0563."""
+    return sum(
+        math.comb(num, k) * spoilt_frac**k * (1 - spoilt_frac) ** (num - k) for k in range(-(-num // 2), num + 1)
+    )
 
 
 def as_found(database: Database, cases: Sequence[Case]) -> tuple[Case, ...]:
