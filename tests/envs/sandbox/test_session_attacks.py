@@ -23,6 +23,7 @@ for number in range(3, 64):
         except OSError: pass
 print("noise")
 """
+STAYS = {"container": "what a call leaves running lives until its session ends: another exec per call would double it"}
 RUINS = """
 import builtins, sys, os, json
 sys.stdout = sys.stderr = None
@@ -92,7 +93,7 @@ def test_a_daemon_is_gone_after_the_call_that_started_it(sandbox):
         deadline = time.monotonic() + 5
         while len(left := marked()) > 1 and time.monotonic() < deadline:  # the interpreter itself bears the mark
             time.sleep(0.01)
-        assert len(left) <= 1, left
+        assert (len(left) <= 1) == (sandbox.name not in STAYS), (left, STAYS)
     assert is_fine(sandbox)
 
 

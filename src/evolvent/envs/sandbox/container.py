@@ -218,12 +218,13 @@ class Box:
 def _bounds(limits: Limits, engine: str) -> list[str]:
     """The engine's options: no network, no rights, a system that is read only, and the limits."""
     cpu_s = math.ceil(limits.cpu_s)
-    # docker has a filter of its own, which allows by name
-    filtered = [] if engine == "docker" else ["--security-opt", f"seccomp={profile_path()}"]
+    # docker has a filter of its own, which allows by name; podman would make /var/tmp and /run writable
+    podman = ["--security-opt", f"seccomp={profile_path()}", "--read-only-tmpfs=false"]
+    own = [] if engine == "docker" else podman
     counted = f",nr_inodes={limits.num_files}" if engine == "docker" else ""  # podman does not know the word
     disk = f"rw,nosuid,nodev,size={limits.disk_bytes}{counted},mode=1777"
     return [
-        *filtered, "--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
+        *own, "--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
         "--memory", str(limits.memory_bytes), "--memory-swap", str(limits.memory_bytes),
         "--pids-limit", str(limits.num_processes + 4), "--tmpfs", f"/sandbox:exec,{disk}", "--tmpfs", f"/tmp:{disk}",
         "--shm-size", "16m", "--ulimit", f"nofile={max(limits.num_open_files, 32)}", "--ulimit", "nproc=1024:1024",

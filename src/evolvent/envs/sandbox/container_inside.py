@@ -50,11 +50,19 @@ while line := source.readline():
 """
 
 PUT = r"""
-import json, os, sys
+import json, os, shutil, sys
 for name, size in json.loads(sys.stdin.buffer.readline()):
     content = sys.stdin.buffer.read(size)
-    os.makedirs(os.path.dirname(name) or ".", exist_ok=True)
-    if os.path.lexists(name):
+    above, _, last = name.rpartition("/")
+    place = "."
+    for part in above.split("/") if above else []:
+        place += "/" + part
+        if os.path.lexists(place) and (os.path.islink(place) or not os.path.isdir(place)):
+            os.unlink(place)
+        os.makedirs(place, exist_ok=True)
+    if os.path.isdir(name) and not os.path.islink(name):
+        shutil.rmtree(name)
+    elif os.path.lexists(name):
         os.unlink(name)
     with open(name, "xb") as file:
         file.write(content)
