@@ -92,8 +92,9 @@ def test_a_condition_decides_what_is_written(seed):
 
 
 def test_both_branches_of_a_guarded_deletion_occur():
-    answers = {made((seed, "guarded_delete", 1))[1].answer for seed in range(30)}
-    assert answers == {"gone", "kept"}
+    answers = [made((seed, "guarded_delete", 1))[1].answer for seed in range(200)]
+    assert set(answers) == {"gone", "kept"}
+    assert 0.4 < answers.count("gone") / 200 < 0.75, "who always says the same is right about half of the time"
 
 
 def test_an_edited_row_changes_the_answer():

@@ -157,9 +157,11 @@ def conditional_update(desk: Desk) -> tuple[str, str]:
 
 
 def guarded_delete(desk: Desk) -> tuple[str, str]:
-    """Drop a row only if a column holds a value."""
-    many, key, column = desk.many, desk.key(desk.many), desk.column(desk.many, "text")
-    value = desk.value(many, column.name)
+    """Drop a row only if a column holds a value, which it does every other time."""
+    many, column = desk.many, desk.column(desk.many, "text")
+    row = desk.rng.choice(many.rows)
+    key, own = row[0], row[[c.name for c in many.columns].index(column.name)]
+    value = own if desk.rng.random() < 0.5 else desk.value(many, column.name)
     holds = desk.get(many, key)[column.name] == value
     if holds:
         desk.call("delete", many, **{many.key: key})
