@@ -162,11 +162,11 @@ def test_tasks_that_were_begun_go_on_to_the_same_bytes(corpus, tmp_path):
 
 def test_task_folders_of_templates_go_on_and_are_the_same_again(tmp_path):
     words = ["synth", "tasks", "source=terminal", "--seed", "2"]
-    for name, nums in (("a", (2, 5)), ("b", (5,))):
+    for name, nums in (("a", (1, 2)), ("b", (2,))):
         for num in nums:
             assert main([*words, f"num={num}", f"out={tmp_path / name}"]) == 0
     assert digests(tmp_path / "a") == digests(tmp_path / "b")
-    assert len(list((tmp_path / "a" / "tasks").glob("*/task.toml"))) == 5
+    assert len(list((tmp_path / "a" / "tasks").glob("*/task.toml"))) == 2
 
 
 def test_a_stored_task_that_is_not_there_is_said(corpus, tmp_path):

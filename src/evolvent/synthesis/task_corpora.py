@@ -27,7 +27,7 @@ from evolvent.synthesis.structures import PROGRAMS, pose
 from evolvent.synthesis.taxonomy import Centre, Taxonomy, WorldClass, arrange
 
 JUDGE_OF_STATE = Reference("evolvent.rewards.state:check")
-FOLDERS, ANSWERS = "tasks", "answers.jsonl"
+FOLDERS, ANSWERS, CHECKS = "tasks", "answers.jsonl", "checks"
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def write_tasks(
 
 def write_folders(folder: Path, *, num: int, seed: int, tell: Tell, families: Sequence[str] = ()) -> Corpus:
     """`num` task folders of terminal templates, the templates in turn, each proven before it is written."""
-    from evolvent.synthesis.terminal.corpus import ASKED, CHECKS
+    from evolvent.synthesis.terminal.corpus import ASKED
     from evolvent.synthesis.terminal.proof import prove
     from evolvent.synthesis.terminal_tasks import FAMILIES, LEVELS
     from evolvent.synthesis.terminal_tasks import make as make_folder
@@ -146,8 +146,7 @@ def write_folders(folder: Path, *, num: int, seed: int, tell: Tell, families: Se
             if alike:
                 return Piece(number, (), {"task folders begun": 1}, alike)
             (proof,) = prove([made], best(), ASKED)
-            for row in proof.rows:
-                append_line(corpus.folder / CHECKS, json.dumps(dataclasses.asdict(row)))
+            _write_checks(corpus.folder / CHECKS / f"{made.where}.jsonl", proof.rows)
             if proof.failed:
                 counts = {"task folders begun": 1, f"task folders that failed: {proof.failed}": 1}
                 return Piece(number, (), counts, f"its proof failed: {proof.failed}")
@@ -234,6 +233,13 @@ def _told(folder: Any) -> str:
     """What makes a task folder itself: the instruction and the files that it is about."""
     files = (data.decode("utf-8", "replace") for path, data in sorted(folder.files.items()) if "files/" in path)
     return "\n".join([folder.instruction, *files])
+
+
+def _write_checks(path: Path, rows: Sequence[Any]) -> None:
+    """Every run of a proof but how long it took, which no second run repeats."""
+    told = [{key: value for key, value in dataclasses.asdict(row).items() if key != "seconds"} for row in rows]
+    path.parent.mkdir(exist_ok=True)
+    write_text(path, "".join(json.dumps(one) + "\n" for one in told))
 
 
 def _write_into(made: Any, place: Path) -> None:
