@@ -67,7 +67,7 @@ def played(commands, made=None, plan=PLAN):
         world.room = room_of(world.folder)
         async with world:
             heard = [await world.call("agent", ToolCall("shell", {"command": c})) for c in commands]
-            return heard, world.evidence()
+            return heard, await world.evidence()
 
     return asyncio.run(go())
 

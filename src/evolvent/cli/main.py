@@ -95,8 +95,8 @@ its own. The exit status is 0 only where nothing failed; a warning is no failure
 keys: num_tasks= (of each level and split) num_attacked= max_floor= warn_floor= form_counts=true redraws=false
   out=FILE (the report) against=FILE (an earlier one: changed files fail) world= workflow= reward= truth=
   timeout_s= (of each source) max_draw_s= max_judge_s= max_rows=""",
-    "synth": """The folder holds what was made, corpus.json, DATA_CARD.md and taxonomy.svg. The same settings give the same
-bytes; stopped or killed, the same command goes on, and a larger num= adds to a corpus of worlds.
+    "synth": """The folder holds what was made, corpus.json, DATA_CARD.md and taxonomy.svg. The same settings give the
+same bytes; stopped or killed, the same command goes on, and a larger num= adds to a corpus of worlds.
 
 keys of worlds: out=FOLDER num= maker=parametric|module:name level=1..4 max_alike=0.8
   written by a model: model=POLICY themes=FILE (a theme a line) tester=POLICY num_tools= num_rounds=

@@ -60,7 +60,7 @@ class _Visit:
             self._show(world)
             return not any(line and self._heard(world, line) for line in lines)
         finally:
-            self.judged["evidence"] = dict(evidence_of(world))
+            self.judged.setdefault("evidence", dict(self.runner.run(evidence_of(world))))
             self.runner.run(world.__aexit__(None, None, None))
 
     def as_json(self) -> dict[str, Any]:
@@ -126,8 +126,10 @@ class _Visit:
         if self.task.private is None:
             self._print("[dim]nobody judges here[/dim]")
             return True
-        score = judge_visit(self.task, words, evidence_of(world))
+        evidence = dict(self.runner.run(evidence_of(world)))
+        score = judge_visit(self.task, words, evidence)
         self.judged = {"score": None if score is None else score.value, "why": "" if score is None else score.why}
+        self.judged["evidence"] = evidence
         shown_score = "not judged" if score is None else f"score {score.value:g}"
         self._print(f"[bold]{shown_score}[/bold]  {_safe(self.judged['why'])}")
         return True

@@ -110,9 +110,9 @@ class OpenShell(OneSeat):
         self.close()
         return judge_files(self.sandbox, self.folder, left), left
 
-    def evidence(self) -> dict[str, Any]:
+    async def evidence(self) -> dict[str, Any]:
         """The reward, all rewards by name, what the tests printed, and the digest of the files that were left."""
-        verdict, left = self.verdict()
+        verdict, left = await asyncio.to_thread(self.verdict)
         told = {"reward": verdict.reward, "rewards": dict(verdict.rewards), "log": verdict.log, "why": verdict.why}
         return {**told, "files": left.digest, "folder": self.folder.digest, "num_calls": self.num_calls}
 

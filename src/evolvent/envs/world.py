@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -77,10 +78,12 @@ class WorldPlan(Protocol):
         ...
 
 
-def evidence_of(world: World) -> Mapping[str, Any]:
+async def evidence_of(world: World) -> Mapping[str, Any]:
     """What judges may read about how a world was left, as JSON values, where it has a method `evidence`; else nothing.
 
-    It is taken once the workflow has ended, and stored as the episode's `info`.
+    It is taken once, when the workflow has ended (hidden tests run now, and end what the agent left running), and
+    stored as the episode's `info`.
     """
     tell = getattr(world, "evidence", None)
-    return {} if tell is None else tell()
+    told = {} if tell is None else tell()
+    return await told if inspect.isawaitable(told) else told

@@ -174,7 +174,7 @@ class _Table:
                 try:
                     answer = await stage.workflow(task, seats, world)
                 finally:
-                    evidence = evidence_of(world)
+                    evidence = await evidence_of(world)
                 if not answer.text:
                     outcome = Outcome.AGENT_FAILED
         except BudgetSpent:

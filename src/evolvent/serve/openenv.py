@@ -179,17 +179,16 @@ class _Session:
         made = (await world.step({SEAT: said("assistant", words)}))[SEAT]
         self.is_over = made.done or made.truncated
         reward = sum(made.reward_components.values()) if made.reward_components else None
-        return self._ended(_observed({"text": shown(made.observation)}, reward, self.is_over), task, world, words)
+        return await self._ended(_observed({"text": shown(made.observation)}, reward, self.is_over), task, world, words)
 
     async def _called(self, task: Task, world: World, call: ToolCall) -> dict[str, Any]:
-        before = evidence_of(world)
+        before = getattr(world, "total", None)  # of worlds that pay as they go
         result = await world.call(SEAT, call)
-        after = evidence_of(world)
         error = {"error_type": "execution_error", "message": result.text} if result.is_error else None
         called = {"tool_name": result.name, "result": None if error else result.text, "error": error}
-        reward = after["return"] - before["return"] if "return" in after else None
-        self.is_over = bool(after.get("terminated") or after.get("truncated"))
-        return self._ended(_observed(called, reward, self.is_over), task, world, "")
+        reward = None if before is None else getattr(world, "total", before) - before
+        self.is_over = bool(getattr(world, "is_over", False))
+        return await self._ended(_observed(called, reward, self.is_over), task, world, "")
 
     async def state(self, _: Mapping[str, Any]) -> dict[str, Any]:
         """Which episode this is, and how many steps it has had."""
@@ -219,11 +218,11 @@ class _Session:
             for tool in world.tools(SEAT)
         ]
 
-    def _ended(self, made: dict[str, Any], task: Task, world: World, answer: str) -> dict[str, Any]:
+    async def _ended(self, made: dict[str, Any], task: Task, world: World, answer: str) -> dict[str, Any]:
         """With the judge's reward once the episode is over, where the world has not given one itself."""
         if not made["done"] or made["reward"] is not None or task.private is None:
             return made
-        score = judge_visit(task, answer, evidence_of(world))
+        score = judge_visit(task, answer, await evidence_of(world))
         return {**made, "reward": None if score is None else score.value}
 
 

@@ -134,7 +134,7 @@ async def _solved(
             again = await called(world, tool, arguments)
             if again is REFUSED or again != observation:
                 return f"call({tool!r}, ...) gives something else when it is made again"
-        left = evidence_of(world)
+        left = await evidence_of(world)
     return answer, tuple(ToolCall(tool, arguments) for tool, arguments, _ in calls), left
 
 

@@ -101,7 +101,7 @@ async def rehearse(plan: WorldPlan, task: Task, seed: int, halfway: bool = False
         for message in actions[:cut]:
             texts += await _do(world, message)
         if not halfway:
-            return Seen(tuple(texts), to_json(dict(evidence_of(world))), _digest(world))
+            return Seen(tuple(texts), to_json(dict(await evidence_of(world))), _digest(world))
         state = world.snapshot()
         first = [text for message in actions[cut:] for text in await _do(world, message)]
         digest = _digest(world)
