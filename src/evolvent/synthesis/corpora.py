@@ -155,7 +155,7 @@ def finish(corpus: Corpus, of: str, taxonomy: Taxonomy | None, counts: Mapping[s
         "taxonomy": taxonomy.as_data() if taxonomy else {},
     }
     if taxonomy:
-        write_text(corpus.folder / PICTURE, draw_taxonomy(taxonomy, f"{counts[of]} {of}"))
+        write_text(corpus.folder / PICTURE, draw_taxonomy(taxonomy, f"{counts[of]} {of}", of.removesuffix("s")))
     write_card(corpus.folder, data)
     write_data(corpus.folder / CORPUS, data)
 

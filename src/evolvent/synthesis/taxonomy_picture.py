@@ -17,21 +17,21 @@ svg { background: #fcfcfb; font: 12px system-ui, sans-serif; } text { fill: #0b0
 svg { background: #1a1a19; } text { fill: #ffffff; } .quiet { fill: #c3c2b7; } .rule { stroke: #2c2c2a; } }"""
 
 
-def draw_taxonomy(taxonomy: Taxonomy, title: str) -> str:
-    """One row a centre; a row is as tall as its worlds need, and a class as its centres."""
+def draw_taxonomy(taxonomy: Taxonomy, title: str, thing: str = "world") -> str:
+    """One row a centre; a row is as tall as its things need, and a class as its centres."""
     y = TOP
     parts: list[str] = []
     for place, one in enumerate(taxonomy.classes):
-        drawn, bottom = _class(one, COLOURS[place % len(COLOURS)], y)
+        drawn, bottom = _class(one, COLOURS[place % len(COLOURS)], y, thing)
         parts += drawn
         y = bottom + 3 * GAP
     width = LEFT + CLASS_WIDTH + CENTRE_WIDTH + MAX_TICKS * TICK + 72
     num_centres = sum(len(one.centres) for one in taxonomy.classes)
     num_worlds = sum(one.num_worlds for one in taxonomy.classes)
-    counts = f"{_num(num_worlds, 'world')} in {_num(num_centres, 'centre')} of {_num(len(taxonomy.classes), 'class')}"
+    counts = f"{_num(num_worlds, thing)} in {_num(num_centres, 'centre')} of {_num(len(taxonomy.classes), 'class')}"
     head = (
         f'<text class="title" x="{LEFT}" y="26">{escape(title)}</text>'
-        f'<text class="quiet" x="{LEFT}" y="44">{counts}; a tick is a world</text>'
+        f'<text class="quiet" x="{LEFT}" y="44">{counts}; a tick is a {thing}</text>'
     )
     size = f'width="{width:g}" height="{y + 8:g}" viewBox="0 0 {width:g} {y + 8:g}"'
     return (
@@ -40,7 +40,7 @@ def draw_taxonomy(taxonomy: Taxonomy, title: str) -> str:
     )
 
 
-def _class(one: WorldClass, colour: str, top: float) -> tuple[list[str], float]:
+def _class(one: WorldClass, colour: str, top: float, thing: str) -> tuple[list[str], float]:
     parts: list[str] = []
     y = top
     for centre in one.centres:
@@ -54,7 +54,7 @@ def _class(one: WorldClass, colour: str, top: float) -> tuple[list[str], float]:
         f"<title>{escape(one.name)}</title></text>"
     )
     if bottom - top > 1.5 * ROW:
-        box += f'<text class="quiet" x="{middle}" y="{top + 31:g}">{_num(one.num_worlds, "world")}</text>'
+        box += f'<text class="quiet" x="{middle}" y="{top + 31:g}">{_num(one.num_worlds, thing)}</text>'
     rule = f'<line class="rule" x1="{LEFT}" x2="{LEFT + CLASS_WIDTH + CENTRE_WIDTH + MAX_TICKS * TICK + 56:g}" '
     rule += f'y1="{bottom + 1.5 * GAP:g}" y2="{bottom + 1.5 * GAP:g}"/>'
     return [box, *parts, rule], y
