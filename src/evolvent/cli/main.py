@@ -89,8 +89,8 @@ by side. Finished seeds are kept, and not measured again while code, plan and li
 keys: seeds=0,1,2 out=FOLDER (puts the result on the board there: effects.json, effects.html; with --all effects/)
   fresh=true (measure again) processes=2 cache=FOLDER (else $EVOLVENT_CACHE, else the user's cache folder)""",
     "check": """SOURCE is a family (chain, chain:2), reasoning_gym:NAME, a file of tasks, gym:ID, module:name(args);
-FOLDER a corpus, a Harbor task or a folder of them. procedural:all and reasoning_gym:all take every family, each in a process of
-its own. The exit status is 0 only where nothing failed; a warning is no failure.
+FOLDER a corpus, a Harbor task or a folder of them. procedural:all and reasoning_gym:all take every family, each in a
+process of its own. The exit status is 0 only where nothing failed; a warning is no failure.
 
 keys: num_tasks= (of each level and split) num_attacked= max_floor= warn_floor= form_counts=true redraws=false
   out=FILE (the report) against=FILE (an earlier one: changed files fail) world= workflow= reward= truth=
