@@ -146,6 +146,17 @@ def test_two_classes_that_fail_alike_share_the_first_rank():
     assert [one.rank for one in found.weak] == [1, 1]
 
 
+def test_several_weak_classes_do_not_hide_each_other():
+    rates = {"lookup": 0.5, "branch": 0.5, "update": 0.05, "join": 0.05, "create": 0.05, "aggregate": 0.05}
+    found = by_statistics(arena(rates, num_worlds=12))
+    assert {one.family for one in found.weak} == {"update", "join", "create", "aggregate"}
+
+
+def test_a_class_in_the_upper_half_is_not_weak_however_sure_the_difference():
+    worths = {f"c{i}": [i / 10] * 20 for i in range(1, 10, 2)}
+    assert find_weak(worths) == {"c1", "c3"}
+
+
 def test_ranks_worked_by_hand():
     low, middle, high = [0.0] * 6, [0.5] * 6, [1.0] * 6
     # the second cannot be told from the first, the third can, and the fourth not from the third

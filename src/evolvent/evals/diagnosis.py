@@ -120,8 +120,8 @@ def by_statistics(
 ) -> Diagnosis:
     """Counts alone: no model is asked.
 
-    A class is weak where its worlds fare worse than all others' by more than a shuffle of worlds between classes gives
-    (one-sided, Holm's correction over classes).
+    A class is weak where its worlds fare worse than the others' by more than shuffling worlds between classes gives
+    (one-sided, with Holm's correction over classes).
     """
     means = _means(episodes)
     classes = sorted((_stand(episodes, family) for family in means), key=_order)
@@ -139,15 +139,19 @@ def by_statistics(
 
 
 def find_weak(worths: Mapping[str, Sequence[float]]) -> set[str]:
-    """The classes whose values lie below those of all others, as far as chance can be excluded."""
-    chances = {}
-    for family, own in worths.items():
-        others = [value for name, values in worths.items() if name != family for value in values]
-        if own and others:
-            chances[family] = chance_below(own, others)
+    """The classes whose values lie below those of the others, as far as chance can be excluded.
+
+    From the lowest class up, each is held against those that are not weak: several weak ones do not hide each other.
+    None is weak that does no worse than the mean of all classes.
+    """
+    known = {family: values for family, values in worths.items() if values}
+    means = {family: fmean(values) for family, values in known.items()}
     weak: set[str] = set()
-    for place, family in enumerate(sorted(chances, key=lambda f: (chances[f], f))):
-        if chances[family] > ALPHA / (len(chances) - place):
+    for family in sorted(means, key=lambda f: (means[f], f)):
+        others = [value for name, values in known.items() if name != family and name not in weak for value in values]
+        if not others or means[family] >= fmean(means.values()):
+            break
+        if chance_below(known[family], others) > ALPHA / (len(known) - len(weak)):
             break
         weak.add(family)
     return weak

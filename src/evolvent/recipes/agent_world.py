@@ -34,17 +34,19 @@ CARD = Card(
 
 CLASSES = ("lookup", "two_hop", "count", "create_read", "guarded_delete", "two_hop_update")
 ROUND_STEPS, NUM_ROUNDS = 15, 2
+ARENA = Arena(ROUND_STEPS, num_worlds=16, tasks_per_world=4)  # 96 worlds a round, where 20 classes x 5 were published
 NEGLECTED = ("count", "guarded_delete", "create_read")  # by seed: easy ones, which nobody would find weak by themselves
 NEGLECT = 8  # how many times as often each other class is shown
 NUM_CHECKS = 8  # arenas in which the diagnosis of one agent is checked
 NUM_WORLDS = 64  # of each class, under many sets of names
 WORLDS = (1, 4, 16, 64)
+FEWER_STEPS = 500  # 16,000 trajectories for each number of worlds
 
 
 def build() -> Improve:
     """Oracle chains of training worlds, then multi-turn GRPO with two rounds in the arena."""
     cold = Phase(
-        num_steps=500,
+        num_steps=700,
         tasks_per_step=32,
         group_size=1,
         workflow=Demonstrate(),
@@ -60,7 +62,7 @@ def build() -> Improve:
         model=ModelSpec(depth=4, vocab_size=640),
         cold_start=cold,
         curriculum=Targeted(share=0.75),
-        arena=Arena(ROUND_STEPS),
+        arena=ARENA,
         workflow=ToolLoop(max_turns=6),
         reward=by_task,
         advantage=Standardized(ddof=1, eps=1e-4),
@@ -113,7 +115,7 @@ def names_the_neglected(trained: Arm, family: str) -> Observation:
     """How often a diagnosis ranks the neglected class first and alone, with traces as they are and shuffled."""
     plan, seed = trained.plan, trained.plan.seed
     assert not isinstance(plan.source, str)
-    rounds = Rounds(Arena(1), plan.source, NUM_CHECKS + 1, seed=derive(seed, "checks"))
+    rounds = Rounds(replace(ARENA, round_steps=1), plan.source, NUM_CHECKS + 1, seed=derive(seed, "checks"))
     played = [replay(trained, tasks) for tasks in rounds.tasks]
     mixed = [shuffle_traces(episodes, Random(derive(seed, "shuffled", i))) for i, episodes in enumerate(played)]
     found, without = (tuple(float(by_statistics(one).weakest == (family,)) for one in some) for some in (played, mixed))
@@ -124,7 +126,9 @@ def names_the_neglected(trained: Arm, family: str) -> Observation:
 def more_worlds(seed: int) -> list[Observation]:
     """As many trajectories from 1, 4, 16 or 64 training worlds of each class: success in worlds never seen."""
     suite = Suite(num_tasks=128, num_tasks_during=16, num_levels=1, best_of=1)
-    plan = replace(build(), suite=suite, num_steps=0, arena=None)
+    cold = build().cold_start
+    cold = cold and replace(cold, num_steps=FEWER_STEPS)
+    plan = replace(build(), cold_start=cold, suite=suite, num_steps=0, arena=None)
     trained = {num: arm(replace(plan, source=worlds_of(seed, num)), seed) for num in WORLDS}
     found = {num: tuple(one.outcomes(report="before").values()) for num, one in trained.items()}
     pairs = [(WORLDS[-1], WORLDS[0]), *zip(WORLDS[1:], WORLDS, strict=False)]
