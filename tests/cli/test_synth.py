@@ -133,8 +133,11 @@ def test_tasks_about_worlds_move_with_their_folder(corpus, tmp_path, kind):
     assert digests(folder / "worlds") == digests(corpus / "worlds")
     folder.rename(moved)
     source = StoredTasks(str(moved))
-    found = [source.task(f, n, i) for f in source.families for n in source.levels(f)
-             for i in range(source.num_tasks(f, n, "train"))]  # fmt: skip
+    found = [source.task(f, n, i, split) for split in ("train", "test") for f in source.families
+             for n in source.levels(f) for i in range(source.num_tasks(f, n, split))]  # fmt: skip
+    worlds = {split: {t.private.data["world"]["arguments"]["folder"] for t in found if t.split == split}
+              for split in ("train", "test")}  # fmt: skip
+    assert not worlds["train"] & worlds["test"], "every fifth world is for tests alone"
     assert len(found) == len({task.task_id for task in found}) == len({task.problem for task in found}) == 8
     for task in found:
         world = Databases().open(task, 0)

@@ -15,6 +15,8 @@ from typing import Any
 from evolvent.codec import decode, from_json, locate
 from evolvent.errors import BadInput, EvolventError, StoreError, nearest
 from evolvent.plans import Improve
+from evolvent.synthesis.trust import find_subject
+from evolvent.tasks.procedural import family_names
 
 STAGES = {
     "source": ("evolvent.tasks",),
@@ -74,10 +76,25 @@ def parse_plan(text: str, where: str) -> Improve:
 
 
 def override(plan: Any, fields: Mapping[str, str]) -> Any:
-    """The plan with each dotted field replaced; an unknown key is an error that names its neighbours."""
+    """The plan with each dotted field replaced; an unknown key is an error that names its neighbours.
+
+    A source that needs a world, such as a folder of tasks, brings it along, unless another is named.
+    """
     for key, text in fields.items():
         plan = _replace(plan, key.split("."), text, key)
+        if key == "source":
+            plan = _with_world(plan, text, fields)
     return plan
+
+
+def _with_world(plan: Any, text: str, fields: Mapping[str, str]) -> Any:
+    """The plan with its source opened, where that is a folder, and the world and workflow that it is made for."""
+    if isinstance(plan.source, str) and (text in family_names() or not Path(text).expanduser().is_dir()):
+        return plan
+    found = find_subject(text if isinstance(plan.source, str) else plan.source)
+    brought = {"world": found.world, "workflow": found.workflow}
+    own = {name: part for name, part in brought.items() if part is not None and name not in fields}
+    return dataclasses.replace(plan, source=found.source, **own)
 
 
 def _replace(record: Any, path: list[str], text: str, key: str) -> Any:

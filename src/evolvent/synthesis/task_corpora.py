@@ -27,6 +27,7 @@ from evolvent.synthesis.structures import PROGRAMS, pose
 from evolvent.synthesis.taxonomy import Centre, Taxonomy, WorldClass, arrange
 
 JUDGE_OF_STATE = Reference("evolvent.rewards.state:check")
+HELD_OUT = 5  # every fifth world of a corpus is for tests alone: the splits share no world
 FOLDERS, ANSWERS, CHECKS = "tasks", "answers.jsonl", "checks"
 
 
@@ -103,7 +104,8 @@ def write_tasks(
             ask = Ask(read_world(home), reference_to(home), seed, number // len(homes), author)
             written, counts = KINDS[kind](ask)
             fresh = [task for task in written if not _seen(seen, task).add(task.task_id, task.question)]
-            fresh = fresh[: num - corpus.num_kept]
+            split = "test" if number % len(homes) % HELD_OUT == HELD_OUT - 1 else "train"
+            fresh = [dataclasses.replace(task, split=split) for task in fresh[: num - corpus.num_kept]]
             for task in fresh:
                 append_line(corpus.folder / TASKS, task_line(relative(task, home.name)))
             tasks.extend(fresh)

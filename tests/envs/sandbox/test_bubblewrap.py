@@ -424,7 +424,7 @@ def _processes_of(mark):
 
 
 def _wait(holds, complaint):
-    until = time.monotonic() + 15
+    until = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < until, complaint
         time.sleep(0.02)

@@ -211,8 +211,10 @@ class Answers:
             self.ledger.fail("attacks", task, f"{name} scores 1", _told(played))
         elif played.is_late:
             self.ledger.fail("attacks", task, f"{name} holds the judge up", played.why)
-        elif played.value is None and ("a check broke" in played.fault or "VerifierError" not in played.fault):
+        elif played.value is None and "VerifierError" not in played.fault:
             self.ledger.fail("attacks", task, f"{name} breaks the judge", played.fault)
+        elif played.value is None and "a check broke" in played.fault:
+            self.ledger.warn("attacks", task, f"{name} breaks the judge, so it costs nothing", played.fault)
         elif played.value is None:
             self.ledger.warn("attacks", task, f"{name} makes the judge give up, so it costs nothing", played.fault)
 

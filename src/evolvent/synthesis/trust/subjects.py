@@ -13,6 +13,7 @@ from evolvent.codec import locate
 from evolvent.envs.world import WorldPlan
 from evolvent.errors import BadInput
 from evolvent.rollouts.play import Workflow
+from evolvent.tasks.procedural import family_names
 from evolvent.tasks.source import Source
 
 
@@ -49,7 +50,7 @@ def find_subject(words: str | Source, seed: int = 0) -> Subject:
     if not isinstance(words, str):
         return Subject(type(words).__name__, words, world_of(words))
     path = Path(words).expanduser()
-    if path.is_dir():
+    if path.is_dir() and words not in family_names():
         return of_folder(path)
     files = {path.name: digest(path)} if path.is_file() else {}
     return Subject(words, tasks.source(words, seed), files=files)
