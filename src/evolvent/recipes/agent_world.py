@@ -12,7 +12,7 @@ from evolvent.effects.replay import replay
 from evolvent.envs.databases import Databases
 from evolvent.evals.arena import Arena, Rounds
 from evolvent.evals.diagnosis import by_statistics, shuffle_traces
-from evolvent.evals.measure import Suite
+from evolvent.evals.measure import Suite, hold_out, value_of
 from evolvent.models import ModelSpec
 from evolvent.plans import Card, Improve, Phase
 from evolvent.rewards import by_task
@@ -125,12 +125,14 @@ def names_the_neglected(trained: Arm, family: str) -> Observation:
 
 def more_worlds(seed: int) -> list[Observation]:
     """As many trajectories from 1, 4, 16 or 64 training worlds of each class: success in worlds never seen."""
-    suite = Suite(num_tasks=128, num_tasks_during=16, num_levels=1, best_of=1)
     cold = build().cold_start
     cold = cold and replace(cold, num_steps=FEWER_STEPS)
-    plan = replace(build(), cold_start=cold, suite=suite, num_steps=0, arena=None)
+    few = Suite(num_tasks=2, num_tasks_during=1, num_levels=1, best_of=1)  # the tasks below are what is measured
+    plan = replace(build(), cold_start=cold, suite=few, num_steps=0, arena=None)
+    unseen = hold_out(Suite(num_tasks=64, num_levels=1), worlds_of(seed))
+    tasks = [task for cell in unseen.values() for task in cell]
     trained = {num: arm(replace(plan, source=worlds_of(seed, num)), seed) for num in WORLDS}
-    found = {num: tuple(one.outcomes(report="before").values()) for num, one in trained.items()}
+    found = {num: tuple(value_of(episode) for episode in replay(one, tasks)) for num, one in trained.items()}
     pairs = [(WORLDS[-1], WORLDS[0]), *zip(WORLDS[1:], WORLDS, strict=False)]
     return [
         Observation(f"{more} worlds of a class teach more than {less}", "greater", "accuracy", found[more], found[less])
