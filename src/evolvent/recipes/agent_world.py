@@ -36,6 +36,7 @@ CLASSES = ("lookup", "two_hop", "count", "create_read", "guarded_delete", "two_h
 ROUND_STEPS, NUM_ROUNDS = 15, 2
 ARENA = Arena(ROUND_STEPS, num_worlds=16, tasks_per_world=4)  # 96 worlds a round, where 20 classes x 5 were published
 NEGLECTED = ("count", "guarded_delete", "create_read")  # by seed: easy ones, which nobody would find weak by themselves
+EASY = ("lookup", "count", "guarded_delete")  # one call or two
 NEGLECT = 8  # how many times as often each other class is shown
 NUM_CHECKS = 8  # arenas in which the diagnosis of one agent is checked
 NUM_WORLDS = 64  # of each class, under many sets of names
@@ -121,6 +122,18 @@ def names_the_neglected(trained: Arm, family: str) -> Observation:
     found, without = (tuple(float(by_statistics(one).weakest == (family,)) for one in some) for some in (played, mixed))
     claim = "a class that training neglected is ranked first, and not so once traces are shuffled"
     return Observation(claim, "greater", "ranked first", found, without, trained.spent, trained.spent, unit="round")
+
+
+def left_out(seed: int) -> list[Observation]:
+    """Whom a diagnosis names where training masters some classes and has never seen one."""
+    family = EASY[seed % len(EASY)]
+    cold = build().cold_start
+    seen = Uniform(families=tuple(one for one in EASY if one != family))
+    cold = cold and replace(cold, num_steps=FEWER_STEPS, curriculum=seen)
+    few = Suite(num_tasks=2, num_tasks_during=1, num_levels=1, best_of=1)
+    source = WorldTasks(NUM_WORLDS, structures=EASY, seed=seed)
+    trained = arm(replace(build(), source=source, cold_start=cold, suite=few, num_steps=0, arena=None), seed)
+    return [names_the_neglected(trained, family)]
 
 
 def more_worlds(seed: int) -> list[Observation]:
