@@ -98,7 +98,8 @@ class Prompt:
 
     `stream` names the random stream of this one completion, `continues` the call id of the completion
     whose context this prompt extends token for token (a policy may reuse what it computed there), `max_tokens`
-    a limit of its own below that of the sampling.
+    a limit of its own below that of the sampling. The completion ends where its text contains one of `stops`, which
+    stays at its end; nothing that a policy writes behind it is kept.
     """
 
     messages: tuple[Message, ...]
@@ -107,6 +108,7 @@ class Prompt:
     stream: tuple[str | int, ...] = ()
     continues: str | None = None
     max_tokens: int | None = None
+    stops: tuple[str, ...] = ()
 
     def room(self, how: Sampling) -> int:
         """How many tokens the completion may have: its own limit, or that of `how`."""
