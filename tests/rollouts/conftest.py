@@ -33,7 +33,7 @@ class Puppet:
 
     def _one(self, prompt: Prompt, how: Sampling) -> Completion:
         tokens = tuple(self.speak(prompt))[: prompt.room(how)]
-        stopped = tokens[-1] in self.renderer.stop_ids
+        stopped = tokens[-1] in self.renderer.stop_ids or any(s in self.renderer.text(tokens) for s in prompt.stops)
         message = self.renderer.parse(tokens, prompt.tools)
         finish = Finish.LENGTH if not stopped else Finish.CALL if message.calls else Finish.STOP
         logprobs = tuple(-0.1 - 0.01 * math.sin(t) for t in tokens)

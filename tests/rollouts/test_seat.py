@@ -1,10 +1,11 @@
 import asyncio
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
-from evolvent.credit.batch import assign
+from evolvent.credit.batch import assign, rows_of
 from evolvent.envs import Toolbox, calc
 from evolvent.errors import BadInput
 from evolvent.models import ModelSpec, build, build_tokenizer
@@ -212,3 +213,104 @@ def test_a_seat_can_be_used_by_hand(puppet, stage, attempts):
     assert asyncio.run(seat.say(*task.prompt)).text == "hi"
     assert [t.parent for t in seat.turns] == [None, f"{task.task_id}/0/me/0"]
     assert seat.turns[0].starts_context
+
+
+# ---------------------------------------------------------------- contexts that go back, replies that go on
+
+
+async def three_tries(task, team, world):
+    seat = team["agent"]
+    await seat.say(*task.prompt, max_tokens=6)
+    mark = seat.mark()
+    for words in ("again", "once more"):
+        seat.go_back(mark)
+        await seat.say(said("user", words), max_tokens=6)
+    seat.go_back()
+    reply = await seat.say(said("user", "anew"), max_tokens=6)
+    return Answer(reply.text or "nothing")
+
+
+def test_a_seat_that_goes_back_starts_contexts_that_repeat_the_recorded_ids_and_train_them_once(
+    puppet, stage, attempts
+):
+    puppet.speak = say(puppet, "12")
+    (episode,) = judge_episodes(by_task, play(attempts(1), stage(puppet, workflow=three_tries, world=Toolbox(()))))
+    (trace,) = episode.traces
+    starts = [turn for turn in trace.turns if turn.starts_context]
+    assert len(starts) == 4
+    asked = [prompt for batch in puppet.asked for prompt in batch]
+    first = (*asked[0].tokens, *puppet.made[0][1].tokens)
+    for k in (1, 2):
+        assert asked[k].tokens[: len(first)] == first
+        assert asked[k].continues == puppet.made[0][1].call_id
+    assert starts[1].parent == starts[2].parent == trace.turns[1].turn_id
+    assert starts[3].parent is None
+    assert asked[3].continues is None
+    assert asked[3].tokens == puppet.renderer.open((said("user", "anew"),))
+    rows = rows_of(trace, ("t", "agent"), 1.0)
+    assert [row.num_targets for row in rows] == [3, 3, 3, 3]  # "12" and its end, each once
+    for row, prompt, (_, made) in zip(rows, asked, puppet.made, strict=True):
+        assert tuple(row.tokens) == (*prompt.tokens, *made.tokens)
+
+
+async def stops_and_goes_on(task, team, world):
+    seat = team["agent"]
+    first = await seat.say(*task.prompt, stops=("</search>",))
+    second = await seat.go_on("[42]", stops=("</search>",))
+    third = await seat.say(said("user", "well?"))
+    return Answer(f"{first.text}|{second.text}|{third.text}")
+
+
+def test_a_reply_that_stops_goes_on_behind_words_that_are_not_its_own(puppet, stage, attempts):
+    spoken = iter([puppet.renderer.plain("<search>x</search>"), puppet.renderer.plain("so</search>"), None])
+
+    def speak(prompt):
+        said_now = next(spoken)
+        return puppet.renderer.reply(said("assistant", "7"), ()) if said_now is None else said_now
+
+    puppet.speak = speak
+    (episode,) = play(attempts(1), stage(puppet, workflow=stops_and_goes_on, world=Toolbox(())))
+    (trace,) = episode.traces
+    assert episode.answer == "<search>x</search>|so</search>|7"
+    assert [prompt.stops for batch in puppet.asked for prompt in batch] == [("</search>",), ("</search>",), ()]
+    (row,) = rows_of(trace, ("t", "agent"), 1.0)
+    text = puppet.renderer.text(tuple(row.tokens))
+    assert "<search>x</search>[42]so</search>" in text
+    own = puppet.renderer.text(tuple(t for t, m in zip(row.tokens, row.mask, strict=True) if m))
+    last = puppet.renderer.text(puppet.made[-1][1].tokens)
+    assert own == "<search>x</search>so</search>" + last
+    # the context is what a template would have made of one whole reply
+    whole = puppet.renderer.open(attempts(1)[0].task.prompt)
+    whole += puppet.renderer.reply(said("assistant", "<search>x</search>[42]so</search>"), ())
+    whole += puppet.renderer.extend((said("user", "well?"),))
+    assert puppet.asked[-1][0].tokens == whole
+
+
+def test_a_reply_that_has_ended_cannot_go_on(puppet, stage, attempts):
+    async def goes_on(task, team, world):
+        await team["agent"].say(*task.prompt)
+        await team["agent"].go_on("x")
+        return Answer("never")
+
+    puppet.speak = say(puppet, "12")
+    with pytest.raises(BadInput, match="no reply to go on with"):
+        play(attempts(1), stage(puppet, workflow=goes_on, world=Toolbox(())))
+
+
+def test_a_limit_of_ones_own_is_no_cut(puppet, stage, attempts):
+    async def short(task, team, world):
+        reply = await team["agent"].say(*task.prompt, max_tokens=2)
+        return Answer(reply.text)
+
+    puppet.speak = say(puppet, "12345")
+    (episode,) = play(attempts(1), stage(puppet, workflow=short))
+    assert (episode.outcome, episode.answer, episode.traces[0].truncation) == (Outcome.OK, "12", "")
+
+
+def test_real_weights_continue_a_mark_as_they_would_from_the_whole_prompt(nano, stage, attempts):
+    (episode,) = play(attempts(1), stage(nano, workflow=three_tries, world=Toolbox(()), budgets=Budgets(9, 250, 60)))
+    rows = rows_of(episode.traces[0], ("t", "agent"), 1.0)
+    assert rows
+    for row in rows:
+        fresh_M, _ = nano.logprobs(nano.lay_out(row.tokens[None], row.mask[None]))
+        assert np.abs(fresh_M.detach().numpy() - row.sampler_logprobs[row.mask]).max() < 1e-4

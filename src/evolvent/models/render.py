@@ -87,6 +87,11 @@ class Renderer:
         """The tokens a policy would have to write to say `message`, its end mark included."""
         return self._render("reply", [message], tools)
 
+    @property
+    def end(self) -> tuple[int, ...]:
+        """The mark that ends a reply, for one that stopped before it."""
+        return self.reply(Message("assistant", (Text("a"),)))[len(self.plain("a")) :]
+
     def plain(self, text: str) -> tuple[int, ...]:
         """Bare words, part of a message that goes on; no mark is ever read in them."""
         return tuple(self._encode(text))

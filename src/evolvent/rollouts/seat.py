@@ -17,6 +17,7 @@ from evolvent.records import (
     Prompt,
     Sampling,
     Task,
+    Text,
     Tool,
     Trace,
     Turn,
@@ -38,6 +39,21 @@ class BudgetSpent(Exception):  # an ending, not an error
 
 
 Sampler = Callable[[str, Prompt, Sampling], Awaitable[Completion]]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in the context of a seat that it can go back to; as it stands, the empty context."""
+
+    messages: tuple[Message, ...] = ()
+    tokens: tuple[int, ...] = ()
+    turn_id: str | None = None
+    call_id: str | None = None
+    counted: int = 0
+    is_open: bool = False
+
+
+START = Mark()
 
 
 class Speaker(Protocol):
@@ -77,34 +93,69 @@ class Seat:
         self._spoken = 0
         self._counted = 0
         self._last_call: str | None = None
+        self._last_turn: str | None = None
+        self._is_new = True  # the next turn starts a context
+        self._is_cut_at = ""
+        self._is_open = False  # the last reply has no end mark, so it can go on
 
-    async def say(self, *heard: Message, given: str = "") -> Message:
+    async def say(
+        self, *heard: Message, given: str = "", stops: tuple[str, ...] = (), max_tokens: int | None = None
+    ) -> Message:
         """Hear `heard`, then speak: the reply is sampled and recorded token by token.
 
-        Where it is `given` how it begins, the policy goes on from there; those words are not its own.
+        Where it is `given` how it begins, the policy goes on from there; those words are not its own. The reply ends at
+        the first of `stops`, which it keeps, and can `go_on` from there; its own `max_tokens` are no cut.
         """
         begins = self._given if not self.turns else ()
         begins += self._plain(given) if given else ()
         self._hear(heard, begins)
-        left = self._left()
-        limit = min(left, key=lambda k: left[k])
-        if left[limit] <= 0:
-            self._cut(limit)
-        rank = len(self.turns)
-        prompt = Prompt(
-            messages=tuple(self._messages),
-            tools=self.tools,
-            tokens=tuple(self._tokens) if self._renderer else None,
-            stream=(self.task.task_id, self.sample, self.name, rank),
-            continues=self._last_call,
-            max_tokens=left[limit],
-        )
-        made = await self._sampler(self.policy, prompt, self._how)
+        made = await self._sample(stops, max_tokens)
         message = self._read(made, begins)
+        self._messages.append(message)
         self._write(made, message)
-        if made.finish == Finish.LENGTH:
-            self._cut(limit)
         return message
+
+    async def go_on(self, given: str = "", stops: tuple[str, ...] = (), max_tokens: int | None = None) -> Message:
+        """Go on with a reply that stopped, after the words `given`, which are the environment's; returns the new part.
+
+        The parts are turns of their own in the record, and one message in the context.
+        """
+        if not self._is_open:
+            raise BadInput(
+                "there is no reply to go on with",
+                where=f"task {self.task.task_id}, seat {self.name!r}",
+                got="a reply that has ended, or none",
+                cure="say(..., stops=(...)) first",
+            )
+        words = self._plain(given)
+        if words or self._is_new:
+            self._record(Message("tool", (Text(given),)), words, (False,) * len(words))
+        made = await self._sample(stops, max_tokens)
+        message = self._read(made, ())
+        self._messages[-1] = Message("assistant", (*self._messages[-1].blocks, Text(given), *message.blocks))
+        self._write(made, message)
+        return message
+
+    def mark(self) -> Mark:
+        """Where the context stands."""
+        return Mark(
+            tuple(self._messages),
+            tuple(self._tokens),
+            self._last_turn,
+            self._last_call,
+            self._counted,
+            self._is_open,
+        )
+
+    def go_back(self, mark: Mark = START) -> None:
+        """Make the context what it was at a mark: what comes next is a context of its own in the same trace.
+
+        Nothing is taken from the record. The recorded ids of the old context are heard again, not trained on twice.
+        """
+        self._messages, self._tokens = list(mark.messages), list(mark.tokens)
+        self._last_turn, self._last_call = mark.turn_id, mark.call_id
+        self._counted, self._is_open = mark.counted, mark.is_open
+        self._is_new = True
 
     def recite(self, message: Message, *heard: Message) -> Message:
         """Hear `heard`, then say `message` as if the policy had: its tokens are trained on, none was sampled."""
@@ -113,6 +164,7 @@ class Seat:
         self._hear(heard, ())
         tokens = self._renderer.reply(message, self.tools)
         self._messages.append(message)
+        self._is_open = False
         self._record(message, tokens, (True,) * len(tokens), finish="recited")
         self._spoken += len(tokens)
         left = self._left()
@@ -150,11 +202,31 @@ class Seat:
         if self._renderer is not None:
             is_first = not self._messages
             render = self._renderer.open if is_first else self._renderer.extend
-            added = render(heard, self.tools) + given
+            ended = self._renderer.end if self._is_open else ()
+            added = ended + render(heard, self.tools) + given
         self._messages += heard
         for i, message in enumerate(heard):
             tokens = added if i == len(heard) - 1 else ()
             self._record(message, tokens, (False,) * len(tokens))
+
+    async def _sample(self, stops: tuple[str, ...], max_tokens: int | None) -> Completion:
+        left = self._left()
+        limit = min(left, key=lambda k: left[k])
+        if left[limit] <= 0:
+            self._cut(limit)
+        room = left[limit] if max_tokens is None else min(max_tokens, left[limit])
+        prompt = Prompt(
+            messages=tuple(self._messages),
+            tools=self.tools,
+            tokens=tuple(self._tokens) if self._renderer else None,
+            stream=(self.task.task_id, self.sample, self.name, len(self.turns)),
+            continues=self._last_call,
+            max_tokens=room,
+            stops=stops,
+        )
+        made = await self._sampler(self.policy, prompt, self._how)
+        self._is_cut_at = limit if made.finish == Finish.LENGTH and room == left[limit] else ""
+        return made
 
     def _plain(self, words: str) -> tuple[int, ...]:
         if self._renderer is None:
@@ -174,7 +246,8 @@ class Seat:
         if self._renderer is None:  # a server counts the context; ours would have to guess
             self._counted = made.prompt_tokens + len(made.tokens)
         self._last_call = made.call_id
-        self._messages.append(message)
+        if self._renderer is not None:
+            self._is_open = not (made.tokens and made.tokens[-1] in self._renderer.stop_ids)
         self._record(
             message,
             made.tokens,
@@ -186,23 +259,25 @@ class Seat:
             finish=str(made.finish),
             sampling=self._how,
         )
+        if self._is_cut_at:
+            self._cut(self._is_cut_at)
 
     def _record(self, message: Message, tokens: tuple[int, ...], mask: tuple[bool, ...], **more: object) -> None:
         number = len(self.turns)
-        parent = self.turns[-1].turn_id if self.turns else None
-        turn_id = f"{self.task.task_id}/{self.sample}/{self.name}/{number}"
+        before = tuple(self._tokens) if self._is_new else ()  # what a context that goes back to a mark begins with
         turn = Turn(
-            turn_id=turn_id,
-            parent=parent,
+            turn_id=f"{self.task.task_id}/{self.sample}/{self.name}/{number}",
+            parent=self._last_turn,
             seat=self.name,
             round=number,
             message=message,
-            tokens=tokens,
-            mask=mask,
-            starts_context=number == 0,
+            tokens=before + tokens,
+            mask=(False,) * len(before) + mask,
+            starts_context=self._is_new,
         )
         self.turns.append(replace(turn, **more) if more else turn)  # type: ignore[arg-type]
         self._tokens += tokens
+        self._last_turn, self._is_new = turn.turn_id, False
 
     # ------------------------------------------------------------ the budgets
 
