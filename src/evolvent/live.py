@@ -130,7 +130,7 @@ class Live:
         """How episodes are played for a purpose; each purpose and step has random streams of its own."""
         plan = self.plan
         how = Sampling(plan.budgets.turn_tokens, plan.temperature, seed=derive(plan.seed, purpose, step) >> 1)
-        made = {"workflow": plan.workflow, "how": how, **changes}
+        made = {"workflow": plan.workflow, "how": how, "patience_s": plan.patience_s, **changes}
         return Stage(world=plan.world, policies=self.policies, seats=plan.seats, budgets=plan.budgets, **made)
 
     def play(self, step: int, phase: Phase) -> list[Episode]:

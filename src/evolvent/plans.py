@@ -83,7 +83,8 @@ class Improve:
     start; `truth` is what is measured and steers the curriculum, where that is something else. Each policy in `copies`
     is frozen, and takes the weights of the other that it names as practice begins. An `arena` stops practice now and
     then to find out what is weak. `unproven` trains on tasks that fail the trust suite, such as ones mislabelled on
-    purpose.
+    purpose. With `patience_s` a policy speaks once a seat has waited so long, instead of when every episode waits: slow
+    tools hold nobody up, and a run is no longer the same to the last bit.
     """
 
     recipe: str
@@ -127,6 +128,7 @@ class Improve:
     gates: Gates = Gates()
     sinks: tuple[str, ...] | None = None
     unproven: bool = False
+    patience_s: float | None = None
 
     @property
     def max_logprob_gap(self) -> float:
@@ -223,6 +225,8 @@ def _check_numbers(plan: Improve) -> None:
     for name in ("eval_every", "checkpoint_every", "keep_episodes_every", "num_threads", "keep_checkpoints"):
         if getattr(plan, name) < 1:
             raise BadInput("too small", where=name, got=getattr(plan, name), wanted=">= 1")
+    if plan.patience_s is not None and not plan.patience_s >= 0:
+        raise BadInput("no such patience", where="patience_s", got=plan.patience_s, wanted=">= 0 seconds, or null")
     if not plan.seats:
         raise BadInput("nobody plays", where="seats", got={}, wanted='for example {"agent": "agent"}')
     if isinstance(plan.model, Mapping) and set(plan.model) != set(plan.seats.values()):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +35,7 @@ class _Waiting:
     policy: str
     prompt: Prompt
     reply: asyncio.Future[Completion]
+    since_s: float
 
     def answer(self, made: Completion | BaseException) -> None:
         """Wake the seat, unless its workflow has stopped waiting."""
@@ -48,7 +51,7 @@ class _Waiting:
 class Pace:
     """How fast episodes were played: their number, the calls of tools, seconds in all and those of sampling.
 
-    While a policy samples no tool works, and the other way round: each waits for the other.
+    Without patience no tool works while a policy samples, and the other way round: each waits for the other.
     """
 
     episodes: int = 0
@@ -58,13 +61,18 @@ class Pace:
 
     @property
     def idle_share(self) -> float:
-        """The share of the time in which policies waited for tools, and for whatever else is done between turns."""
+        """The share of the time in which no policy sampled: all waited for tools, or for what else is between turns."""
         return 1 - self.sampling_s / self.seconds if self.seconds else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """All that episodes share: who plays, how, in which world, and within which budgets; `pace` adds up the time."""
+    """All that episodes share: who plays, how, in which world, and within which budgets; `pace` adds up the time.
+
+    A policy is asked once every episode waits to speak, so that the same seed gives the same batches. Where
+    `patience_s` is given, it is asked once the first has waited so long, while tools and other policies go on: slow
+    tools hold nobody up, and sums are rounded in another order from run to run.
+    """
 
     workflow: Workflow
     world: WorldPlan
@@ -74,6 +82,7 @@ class Stage:
     budgets: Budgets
     forces_call: bool = False
     pace: Pace | None = None
+    patience_s: float | None = None
 
 
 def play(attempts: Sequence[Attempt], stage: Stage) -> list[Episode]:
@@ -124,24 +133,83 @@ class _Table:
         self.live = 0
         self.waiting: list[_Waiting] = []
         self.tick = asyncio.Event()
+        self.asking: dict[asyncio.Task[None], str] = {}
+        self.thread = ThreadPoolExecutor(max_workers=max(1, len(stage.policies)), thread_name_prefix="policy")
 
     async def play(self, attempts: Sequence[Attempt]) -> list[Episode]:
         self.live = len(attempts)
         running = [asyncio.ensure_future(self._episode(i, a)) for i, a in enumerate(attempts)]
         try:
-            while self.live:
-                await self.tick.wait()
-                self.tick.clear()
-                # two seats of one episode may wait at once: what counts is that every episode does
-                if self.live and len({w.order[0] for w in self.waiting}) >= self.live:
-                    await self._ask()
+            await (self._in_step() if self.stage.patience_s is None else self._as_they_come(self.stage.patience_s))
             return [task.result() for task in running]
         finally:
-            for task in running:
+            for task in (*running, *self.asking):
                 task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.gather(*running, *self.asking, return_exceptions=True)
+            self.thread.shutdown()
             for policy in self.stage.policies.values():
                 getattr(policy, "forget", _nothing)()  # these episodes are over: nobody will extend their contexts
+
+    async def _in_step(self) -> None:
+        """Ask once every live episode waits."""
+        while self.live:
+            await self.tick.wait()
+            self.tick.clear()
+            if self.live and self._all_wait():
+                await self._ask()
+
+    def _all_wait(self) -> bool:
+        """Two seats of one episode may wait at once: what counts is that every episode does."""
+        return len({w.order[0] for w in self.waiting}) >= self.live
+
+    async def _as_they_come(self, patience_s: float) -> None:
+        """Ask each policy that is free once a seat of it has waited long enough, or nobody else can come."""
+        while self.live:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.tick.wait(), self._soonest_s(patience_s))
+            self.tick.clear()
+            for task in [t for t in self.asking if t.done()]:
+                del self.asking[task]
+                task.result()
+            now_s = time.perf_counter()
+            for name in sorted({w.policy for w in self.waiting} - set(self.asking.values())):
+                batch = sorted((w for w in self.waiting if w.policy == name), key=lambda w: w.order)
+                waits_s = (
+                    patience_s if hasattr(self.stage.policies[name], "renderer") else 0.0
+                )  # others have no batches
+                if self._all_wait() or min(w.since_s for w in batch) + waits_s <= now_s:
+                    self.waiting = [w for w in self.waiting if w.policy != name]
+                    self._begin_to_ask(name, batch)
+
+    def _soonest_s(self, patience_s: float) -> float | None:
+        """Seconds until a seat of a free policy has waited long enough."""
+        since = [w.since_s for w in self.waiting if w.policy not in self.asking.values()]
+        return max(0.0, min(since) + patience_s - time.perf_counter()) if since else None
+
+    def _begin_to_ask(self, name: str, batch: list[_Waiting]) -> None:
+        """Local weights speak for one batch at a time; an endpoint is asked for each seat as it comes."""
+        if hasattr(self.stage.policies[name], "renderer"):
+            tasks = {asyncio.ensure_future(self._sample_aside(name, batch)): name}
+        else:
+            tasks = {asyncio.ensure_future(self._sample(name, [w])): "" for w in batch}
+        for task in tasks:
+            task.add_done_callback(lambda _: self._note_end())
+        if not self.asking:
+            self.busy_since_s = time.perf_counter()
+        self.asking |= tasks
+
+    def _note_end(self) -> None:
+        if self.stage.pace is not None and all(task.done() for task in self.asking):
+            self.stage.pace.sampling_s += time.perf_counter() - self.busy_since_s
+        self.tick.set()
+
+    async def _sample_aside(self, name: str, batch: list[_Waiting]) -> None:
+        """Ask local weights in a thread, so that tools and other policies go on meanwhile."""
+        policy, how = self.stage.policies[name], self.stage.how
+        loop, prompts = asyncio.get_running_loop(), [w.prompt for w in batch]
+        made = await loop.run_in_executor(self.thread, lambda: asyncio.run(policy.sample(prompts, how)))
+        for w, completion in zip(batch, made, strict=True):
+            w.answer(completion)
 
     async def _ask(self) -> None:
         """One round: every policy speaks for all its seats, in (attempt, seat) order."""
@@ -203,7 +271,7 @@ class _Table:
 
         async def ask(name: str, prompt: Prompt, _: Sampling) -> Completion:
             reply: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-            self.waiting.append(_Waiting((number, seat), name, prompt, reply))
+            self.waiting.append(_Waiting((number, seat), name, prompt, reply, time.perf_counter()))
             self.tick.set()
             return await reply
 
