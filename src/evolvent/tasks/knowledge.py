@@ -258,7 +258,7 @@ def _facts(base: KnowledgeBase) -> dict[tuple[str, str], Fact]:
     cells = [(p, r, base.people) for p in base.people for r in OF_PEOPLE]
     cells += [(p, r, base.places) for p in base.people for r in PLACES]
     cells += [(p, r, base.people) for p in base.places for r in OF_PLACES]
-    made = {}
+    made: dict[tuple[str, str], Fact] = {}
     for subject, relation, pool in cells:
         taken = {fact.object for (s, _), fact in made.items() if s == subject} | {subject}
         other = rng.choice([name for name in pool if name not in taken])
