@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evolvent.policies.policy import Step, Watch
 from evolvent.records import Prompt, Sampling
 
 
@@ -40,8 +41,9 @@ class Engine(Protocol):
         uniforms: np.ndarray,
         how: Sampling,
         stop: frozenset[int],
+        watch: Watch | None = None,
     ) -> list[Draws]:
-        """Sample every row to its stop token or its room; `uniforms` is (rows, longest room) in [0, 1)."""
+        """Sample every row to its stop token, its room or the watch's word; `uniforms` is (rows, longest room)."""
         ...
 
     def forget(self) -> None:
@@ -86,6 +88,27 @@ def _at(table_RV: Tensor, token_R: Tensor) -> Tensor:
     return table_RV.gather(-1, token_R[:, None])[:, 0]
 
 
+def ended_by(watch: Watch, row_R: Tensor, drawn: tuple[Tensor, Tensor, Tensor], logits_RV: Tensor) -> Tensor:
+    """Which live rows a watch ends, once it has heard what they drew (token and its two log-probabilities)."""
+    rows = row_R.tolist()
+    token_R, sampled_R, model_R = drawn
+    over = watch(Step(rows, token_R.tolist(), sampled_R.tolist(), model_R.tolist(), logits_RV))
+    return torch.tensor([row in over for row in rows], device=row_R.device)
+
+
+def likeliest(logits_RV: Tensor, how: Sampling, num: int) -> tuple[Tensor, Tensor]:
+    """The `num` likeliest tokens of each row and their log-probabilities after temperature and truncation."""
+    model_RV = logits_RV.float().log_softmax(-1)
+    if how.temperature == 0:  # all mass is on one token
+        token_R1 = model_RV.argmax(-1, keepdim=True)
+        return token_R1, torch.zeros_like(token_R1, dtype=torch.float32)
+    sampled_RV = model_RV if how.temperature == 1 else (model_RV / how.temperature).log_softmax(-1)
+    if how.top_k or how.top_p < 1:
+        sampled_RV = truncate(sampled_RV, how.top_k, how.top_p)
+    found = sampled_RV.topk(min(num, sampled_RV.shape[-1]), -1)
+    return found.indices, found.values
+
+
 @dataclass(slots=True)
 class _Tape:
     """What the live rows have drawn so far; rows that end are handed over in one piece."""
@@ -126,6 +149,7 @@ class GenericEngine:
         uniforms: np.ndarray,
         how: Sampling,
         stop: frozenset[int],
+        watch: Watch | None = None,
     ) -> list[Draws]:
         """See Engine."""
         device = next(self.model.parameters()).device
@@ -150,6 +174,9 @@ class GenericEngine:
             token_R, tape.sampled[live_R, t], tape.model[live_R, t] = choose(logits_RV, uniform_RT[live_R, t], how)
             tape.tokens[live_R, t] = token_R
             goes_on = ~torch.isin(token_R, stops) & (room_R[live_R] > t + 1)
+            if watch is not None:
+                drawn = (token_R, tape.sampled[live_R, t], tape.model[live_R, t])
+                goes_on &= ~ended_by(watch, live_R, drawn, logits_RV)
             lengths[live_R[~goes_on]] = t + 1
             if not goes_on.any():
                 break

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from evolvent.models import fast
 from evolvent.models.decoding import KVCache, chunk
-from evolvent.policies.decode import Draws, _Tape, choose, pad_right
+from evolvent.policies.decode import Draws, _Tape, choose, ended_by, pad_right
+from evolvent.policies.policy import Watch
 from evolvent.records import Prompt, Sampling
 
 GRAIN = 32  # on a CPU each number of rows has its own compiled product in bfloat16, so few numbers are used
@@ -57,6 +58,7 @@ class FastEngine:
         uniforms: np.ndarray,
         how: Sampling,
         stop: frozenset[int],
+        watch: Watch | None = None,
     ) -> list[Draws]:
         """See Engine."""
         drawn: dict[int, Draws] = {}
@@ -66,7 +68,7 @@ class FastEngine:
             rooms = [prompts[i].room(how) for i in started.numbers]
             num_threads = torch.get_num_threads()
             try:
-                draws, slots = self._draw(started, rows, rooms, uniform_RT, how, stop)
+                draws, slots = self._draw(started, rows, rooms, uniform_RT, how, stop, watch)
             finally:
                 torch.set_num_threads(num_threads)
             started.cache.table = None  # later turns lay their own
@@ -146,6 +148,7 @@ class FastEngine:
         uniform_RT: Tensor,
         how: Sampling,
         stop: frozenset[int],
+        watch: Watch | None,
     ) -> tuple[list[Draws], list[int]]:
         """The decoding loop; live rows stand first in the cache, ended ones are swapped behind them."""
         num, device = len(rows), self._device
@@ -156,6 +159,7 @@ class FastEngine:
         stop_V = torch.zeros(logits_RV.shape[-1], dtype=torch.bool, device=device)
         stop_V[sorted(stop)] = True
         row_at = torch.arange(num, device=device)  # cache place -> row
+        number_R = self._index(started.numbers)
         position = torch.tensor([len(r) for r in rows], device=device)
         live = seated = num
         for t in range(max(rooms)):
@@ -164,6 +168,8 @@ class FastEngine:
             tape.sampled[row_at[:live], t] = sampled
             tape.model[row_at[:live], t] = model
             ended = stop_V[token] | (room_R[row_at[:live]] <= t + 1)
+            if watch is not None:
+                ended |= ended_by(watch, number_R[row_at[:live]], (token, sampled, model), logits_RV)
             if ended.any():
                 lengths_R[row_at[:live][ended]] = t + 1
                 live, token, position = _move_behind(cache, row_at, position, token, ended, live)

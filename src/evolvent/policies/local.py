@@ -20,6 +20,8 @@ from evolvent.models.layout import Layout, lay_flat, lay_padded
 from evolvent.models.render import Renderer
 from evolvent.policies.decode import Draws, Engine, GenericEngine
 from evolvent.policies.fast_decode import FastEngine
+from evolvent.policies.policy import Watch
+from evolvent.policies.transcript import Stops, renumbered
 from evolvent.records import Completion, Finish, Prompt, Sampling
 from evolvent.seeds import uniforms
 
@@ -55,22 +57,26 @@ class LocalPolicy:
         """One completion per prompt; its random stream is (how.seed, prompt.stream), whatever else is in the batch."""
         return self.sample_now(prompts, how)
 
-    def sample_now(self, prompts: Sequence[Prompt], how: Sampling) -> list[Completion]:
-        """The same without waiting, for callers that hold the interpreter anyway."""
+    def sample_now(self, prompts: Sequence[Prompt], how: Sampling, watch: Watch | None = None) -> list[Completion]:
+        """The same without waiting, for callers that hold the interpreter anyway; `watch` hears every step."""
         _check_sampling(how)
         made: list[Completion] = []
         for start in range(0, len(prompts), MAX_ROWS):
-            made += self._sample_rows(prompts[start : start + MAX_ROWS], how)
+            hears = watch if watch is None or not start else renumbered(watch, start)
+            made += self._sample_rows(prompts[start : start + MAX_ROWS], how, hears)
         return made
 
-    def _sample_rows(self, prompts: Sequence[Prompt], how: Sampling) -> list[Completion]:
+    def _sample_rows(self, prompts: Sequence[Prompt], how: Sampling, watch: Watch | None) -> list[Completion]:
         for prompt in prompts:
             self._check(prompt, how)
         call_ids = [f"{'/'.join(map(str, p.stream)) or i}@{self.version}" for i, p in enumerate(prompts)]
         longest = max(p.room(how) for p in prompts)
         draws = np.stack([uniforms(how.seed, *p.stream, num=longest) for p in prompts])
-        rows = self.engine.decode(prompts, call_ids, draws, how, self.renderer.stop_ids)
-        return [self._completion(p, c, row) for p, c, row in zip(prompts, call_ids, rows, strict=True)]
+        stops = Stops(prompts, self.renderer.text, watch) if any(p.stops for p in prompts) else None
+        rows = self.engine.decode(prompts, call_ids, draws, how, self.renderer.stop_ids, stops or watch)
+        found = stops.found if stops else ()
+        made = zip(prompts, call_ids, rows, strict=True)
+        return [self._completion(p, c, row, i in found) for i, (p, c, row) in enumerate(made)]
 
     def _check(self, prompt: Prompt, how: Sampling) -> None:
         if not prompt.tokens or prompt.room(how) < 1:
@@ -90,10 +96,11 @@ class LocalPolicy:
                 cure="shorten the prompt, lower budgets.turn_tokens, or use a model with a longer context",
             )
 
-    def _completion(self, prompt: Prompt, call_id: str, row: Draws) -> Completion:
+    def _completion(self, prompt: Prompt, call_id: str, row: Draws, met_stop: bool) -> Completion:
         message = self.renderer.parse(row.tokens, prompt.tools)
-        stopped = bool(row.tokens) and row.tokens[-1] in self.renderer.stop_ids
-        finish = Finish.LENGTH if not stopped else Finish.CALL if message.calls else Finish.STOP
+        ended = bool(row.tokens) and row.tokens[-1] in self.renderer.stop_ids
+        finish = Finish.STOP if met_stop or ended else Finish.LENGTH
+        finish = Finish.CALL if message.calls and ended and not met_stop else finish
         return Completion(
             tokens=tuple(row.tokens),
             text=message.text,

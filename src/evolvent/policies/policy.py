@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from evolvent.records import Completion, Prompt, Sampling
@@ -22,6 +23,33 @@ class Policy(Protocol):
 
     async def sample(self, prompts: Sequence[Prompt], how: Sampling) -> list[Completion]:
         """One completion per prompt, in order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step of decoding drew, live row by live row; a row is the place of its prompt in the call.
+
+    `logits` (rows, vocabulary) is what was drawn from, for whoever wants to see more of it.
+    """
+
+    rows: list[int]
+    tokens: list[int]
+    sampled: list[float]
+    model: list[float]
+    logits: Any
+
+
+Watch = Callable[[Step], Collection[int]]
+"""Hears every step in the thread that samples, before the next one begins, and says which rows end here."""
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """A policy that can be heard while it speaks, and interrupted row by row."""
+
+    def sample_now(self, prompts: Sequence[Prompt], how: Sampling, watch: Watch | None = None) -> list[Completion]:
+        """One completion per prompt, in order; rows that the watch ends keep what they have."""
         ...
 
 
