@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from evolvent.envs.sandbox import best
 from evolvent.envs.shell import Shell, folder_of, name_folder
 from evolvent.envs.shell_files import Left, read_left
-from evolvent.envs.shell_room import has_paths, refusal, room_of
+from evolvent.envs.shell_image import refusal, room_of
+from evolvent.envs.shell_room import has_paths
 from evolvent.envs.shell_tests import judge_files, try_script
 from evolvent.errors import BadInput
 from evolvent.records import Origin, Private, Reference, Task, ToolCall, said

@@ -1,8 +1,8 @@
 """The tool APIs of the Berkeley Function Calling Leaderboard as worlds: files, tickets, trading, travel, and more.
 
 They come from the package bfcl-eval, which pulls in much more than they need: `pip install --no-deps bfcl-eval`. They
-are somebody else's code and run inside our process, not in the sandbox; the eight classes on offer were read (release
-2026.3.23) and touch nothing but their own memory. Each episode has instances of its own.
+are somebody else's code and run inside our process, not in the sandbox; the eight classes on offer touch nothing but
+their own memory as of release 2026.3.23. Each episode has instances of its own.
 """
 
 from __future__ import annotations

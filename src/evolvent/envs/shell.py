@@ -17,7 +17,8 @@ from typing import Any, Self
 from evolvent.envs.one_seat import OneSeat
 from evolvent.envs.sandbox import Ended, Result, Sandbox, Session, best
 from evolvent.envs.shell_files import TAR, Left, read_left
-from evolvent.envs.shell_room import APP, room_of
+from evolvent.envs.shell_image import room_of, sandbox_for
+from evolvent.envs.shell_room import APP
 from evolvent.envs.shell_tests import FINAL, PREPARE, Verdict, bounds, exports, given, judge_files
 from evolvent.envs.tools import validate
 from evolvent.errors import BadInput, ToolError
@@ -149,7 +150,7 @@ class OpenShell(OneSeat):
     def _open(self) -> Session:
         if self._session is None:
             limits = bounds(self.folder, self.plan.timeout_s)
-            self._session = self.sandbox.session(files=given(self.room), limits=limits)
+            self._session = sandbox_for(self.room, self.sandbox).session(files=given(self.room), limits=limits)
             self._session.run(["/bin/sh", "-c", PREPARE])
         return self._session
 

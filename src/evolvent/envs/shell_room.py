@@ -1,7 +1,8 @@
-"""Reads from a Harbor task what its agent finds in the working folder, or why our sandbox cannot give it that.
+"""Reads from a Harbor task what its agent finds in the working folder, or why no sandbox can give it that.
 
-Our sandbox gives the base system and files: a task is at home there if its image is a plain Debian, Ubuntu or Python
-one to which the Dockerfile only adds files and folders below /app, and if it needs no network.
+A sandbox gives the base system and files: a task is at home there if its image is a plain Debian, Ubuntu or Python one
+to which the Dockerfile only adds files and folders below /app. Others need a container of their image (shell_image.py),
+and none of them may need a network.
 """
 
 from __future__ import annotations
@@ -26,25 +27,21 @@ ABSOLUTE = re.compile(r"(?<![\w./}\-])/(?:app|tests|logs|solution)\b")
 
 @dataclass(frozen=True)
 class Room:
-    """What the agent finds: files by path in its working folder, folders that may be empty, and variables."""
+    """What the agent finds: files by path in its working folder, folders that may be empty, links, and variables.
+
+    `image` names the image that stands around the folder, where that is not the base system.
+    """
 
     files: Mapping[str, bytes]
     folders: tuple[str, ...] = ()
     variables: Mapping[str, str] | None = None
     executables: frozenset[str] = frozenset()
+    links: Mapping[str, str] | None = None
+    image: str = ""
 
 
-def refusal(task: HarborTask, sandbox: Sandbox) -> str:
-    """Why this sandbox cannot hold the task; nothing where it can."""
-    try:
-        room_of(task)
-    except BadInput as error:
-        return f"{error.what} ({error.got})" if error.got is not None else error.what
-    scripts = [f for f in task.files if f.endswith((".sh", ".py")) and not f.startswith("environment/")]
-    bound = [f for f in scripts if ABSOLUTE.search(_code(task.files[f].decode("utf-8", "replace")))]
-    if bound and not has_paths(sandbox):
-        return f"{bound[0]} names {HOME} or /tests, and the sandbox {sandbox.name} has its files elsewhere"
-    return ""
+class NeedsImage(BadInput):
+    """The base system and files are not enough for a task."""
 
 
 def has_paths(sandbox: Sandbox) -> bool:
@@ -53,8 +50,8 @@ def has_paths(sandbox: Sandbox) -> bool:
     return sandbox.run(["/bin/sh", "-c", script]).exit == 0
 
 
-def room_of(task: HarborTask) -> Room:
-    """What the agent finds; BadInput with the reason where the base system and files are not enough."""
+def check_needs(task: HarborTask) -> None:
+    """BadInput where a task asks for what no sandbox here gives."""
     for part, mode in task.network_modes.items():
         if mode != NO_NETWORK:
             raise _refused("our sandbox has no network", f'[{part}] network_mode = "{mode}"')
@@ -69,19 +66,32 @@ def room_of(task: HarborTask) -> Room:
     for part in ("agent", "verifier"):
         if (user := task.table(part).get("user")) not in (None, "root", 0):
             raise _refused("our sandbox has one user", f"[{part}] user = {user!r}")
-    context = task.below("environment")
-    if odd := [path for path in context if "compose" in path]:
+    if odd := [path for path in task.below("environment") if "compose" in path]:
         raise _refused("our sandbox runs no services", f"environment/{odd[0]}")
-    if image := environment.get("docker_image"):
+
+
+def plain_room(task: HarborTask) -> Room:
+    """What the agent finds; NeedsImage with the reason where the base system and files are not enough."""
+    context = task.below("environment")
+    image = task.table("environment").get("docker_image")
+    if image:
         _check_image(str(image))
     may_run = frozenset(path.removeprefix("environment/") for path in task.executables)
     text = context["Dockerfile"].decode("utf-8", "replace") if "Dockerfile" in context else None
     room = None if text is None else _Build(context, may_run).read(text)
     if room is None and not image:
         raise _refused("the task has no image", "neither environment/Dockerfile nor docker_image")
-    own = environment.get("env")
-    asked = {str(k): str(v) for k, v in own.items()} if isinstance(own, Mapping) else {}
-    return replace(room, variables={**(room.variables or {}), **asked}) if room else Room({}, (), asked)
+    return (
+        replace(room, variables={**(room.variables or {}), **own_variables(task)})
+        if room
+        else (Room({}, (), own_variables(task)))
+    )
+
+
+def own_variables(task: HarborTask) -> dict[str, str]:
+    """The variables that task.toml sets."""
+    own = task.table("environment").get("env")
+    return {str(k): str(v) for k, v in own.items()} if isinstance(own, Mapping) else {}
 
 
 class _Build:
@@ -103,13 +113,13 @@ class _Build:
             word, rest = word.upper(), rest.strip()
             if word == "FROM":
                 if begun:
-                    raise _refused("the image is built in several stages", line)
+                    raise _more("the image is built in several stages", line)
                 begun = True
                 _check_image(rest)
             elif word == "WORKDIR":
                 self.work = posixpath.normpath(posixpath.join(self.work, rest.strip("\"'")))
                 if self.work != HOME:
-                    raise _refused(f"the working folder is not {HOME}", line)
+                    raise _more(f"the working folder is not {HOME}", line)
             elif word in ("COPY", "ADD"):
                 self._copy(word, rest, line)
             elif word == "RUN":
@@ -117,20 +127,20 @@ class _Build:
             elif word == "ENV":
                 self._set(rest, line)
             elif word not in IDLE and not (word == "USER" and rest == "root"):
-                raise _refused("the image is more than files on a base system", line)
+                raise _more("the image is more than files on a base system", line)
         if self.work != HOME:
-            raise _refused(f"the working folder is not {HOME}", f"WORKDIR {self.work}")
+            raise _more(f"the working folder is not {HOME}", f"WORKDIR {self.work}")
         return Room(self.files, tuple(self.folders), self.variables, frozenset(self.executables))
 
     def _copy(self, word: str, rest: str, line: str) -> None:
         words = [str(w) for w in json.loads(rest)] if rest.startswith("[") else shlex.split(rest)
         if len(words) < 2 or any(w.startswith("--") or "*" in w or "://" in w for w in words) or word == "ADD":
-            raise _refused("the image copies more than plain files", line)
+            raise _more("the image copies more than plain files", line)
         *sources, target = words
         for source in (posixpath.normpath(s) for s in sources):
             found = self._found(source, target, len(sources) > 1)
             if not found:
-                raise _refused("the image copies what is not there", line)
+                raise _more("the image copies what is not there", line)
             for path, origin in found.items():
                 place = self._below(path, line)
                 self.files[place] = self.context[origin]
@@ -149,14 +159,14 @@ class _Build:
         for step in re.split(r"&&|;", rest):
             words = shlex.split(step)
             if not words or words[0] not in ("mkdir", "true") or re.search(r"[|<>$`&*{}]", step):
-                raise _refused("the image is more than files on a base system", line)
+                raise _more("the image is more than files on a base system", line)
             named = [w for w in words[1:] if not w.startswith("-")]
             self.folders += [self._below(posixpath.join(self.work, w), line) for w in named]
 
     def _set(self, rest: str, line: str) -> None:
         pairs = shlex.split(rest)
         if not all("=" in pair and "$" not in pair for pair in pairs):
-            raise _refused("this variable cannot be read", line)
+            raise _more("this variable cannot be read", line)
         for pair in pairs:
             name, _, value = pair.partition("=")
             self.variables[name] = value
@@ -166,7 +176,7 @@ class _Build:
         if whole == HOME:
             return "."
         if not whole.startswith(HOME + "/"):
-            raise _refused(f"the image has files outside {HOME}", line)
+            raise _more(f"the image has files outside {HOME}", line)
         return whole.removeprefix(HOME + "/")
 
 
@@ -178,12 +188,16 @@ def _instructions(text: str) -> Iterable[str]:
 
 def _check_image(name: str) -> None:
     if not PLAIN.fullmatch(name.split(" ", maxsplit=1)[0]) or " " in name.strip():
-        raise _refused("the image is none of debian, ubuntu, python", name)
+        raise _more("the image is none of debian, ubuntu, python", name)
 
 
-def _code(text: str) -> str:
+def code_of(text: str) -> str:
     """A script without its comments, and without the defaults of variables."""
     return re.sub(r"(?m)^\s*#.*$|\$\{\w+:-[^}]*\}", "", text)
+
+
+def _more(why: str, got: str) -> NeedsImage:
+    return NeedsImage(why, where="the task's environment", got=got, cure="it needs a container of its image")
 
 
 def _refused(why: str, got: str) -> BadInput:

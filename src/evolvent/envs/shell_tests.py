@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from evolvent.envs.sandbox.limits import Ended, Limits, Result
 from evolvent.envs.sandbox.tier import Sandbox
 from evolvent.envs.shell_files import TAR, Left, read_left
-from evolvent.envs.shell_room import APP, LOGS, SOLUTION, TESTS, Room, room_of
+from evolvent.envs.shell_image import room_of, sandbox_for
+from evolvent.envs.shell_room import APP, LOGS, SOLUTION, TESTS, Room
 from evolvent.tasks.formats.harbor import SOLVE, HarborTask
 
 MAX_LOG = 4096
@@ -52,15 +53,17 @@ def judge_files(sandbox: Sandbox, task: HarborTask, left: Left, *, step: str = "
     """Run the tests of a task (or of one step of it) over what was left."""
     if left.trouble:
         return Verdict(0.0, why=left.trouble)
+    room = room_of(task)
     tests = task.below("tests") | (task.below(f"steps/{step}/tests") if step else {})
     files = {f"{TESTS}/{path}": data for path, data in tests.items()} | {GIVEN: left.archive}
     asked = {str(k): str(v) for k, v in (task.table("verifier").get("env") or {}).items()}
     script = f"""root=$PWD; mkdir -p {LOGS} home; {PREPARE} && cd {APP} || exit 99
-{exports({**(room_of(task).variables or {}), **asked, **CALM})}
+{exports({**(room.variables or {}), **asked, **CALM})}
 export HOME="$root/home" EVOLVENT_LOGS="$root/{LOGS}"
 exec /bin/bash --noprofile --norc "$root/{TESTS}/test.sh" 2>&1"""
     limits = bounds(task, task.verifier_s)
-    ran = sandbox.run(["/bin/sh", "-c", script], files=files, keep=(REWARD_TEXT, REWARD_JSON), limits=limits)
+    fresh = sandbox_for(room, sandbox)
+    ran = fresh.run(["/bin/sh", "-c", script], files=files, keep=(REWARD_TEXT, REWARD_JSON), limits=limits)
     return _verdict(ran)
 
 
@@ -75,7 +78,8 @@ def try_script(sandbox: Sandbox, task: HarborTask, script: str, *, solution: boo
 cd {APP} && exec /bin/bash --noprofile --norc ../script.sh) 2>&1
 rm -rf {FINAL}; {TAR} {FINAL} ."""
     limits = bounds(task, task.agent_s)
-    ran = sandbox.run(["/bin/sh", "-c", lines], files=files, keep=(FINAL,), limits=limits)
+    fresh = sandbox_for(room, sandbox)
+    ran = fresh.run(["/bin/sh", "-c", lines], files=files, keep=(FINAL,), limits=limits)
     left = read_left(ran.files.get(FINAL))
     if ran.outcome is not Ended.OK and not ran.files.get(FINAL):
         left = replace(left, trouble=f"the script {ran.outcome}: {_tail(ran)}")
@@ -89,7 +93,7 @@ def solve_script(task: HarborTask) -> str:
 
 def given(room: Room) -> dict[str, bytes]:
     """What a room holds as the one file that `PREPARE` unpacks, with folders and rights."""
-    whole = Left(room.files, room.executables, folders=room.folders)
+    whole = Left(room.files, room.executables, room.links or {}, room.folders)
     return {GIVEN: whole.archive}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evolvent.envs.shell import Shell
-from evolvent.envs.shell_room import room_of
+from evolvent.envs.shell_image import room_of, told_briefly
 from evolvent.errors import BadInput, nearest
 from evolvent.records import Reference, Task
 from evolvent.rollouts.workflows import tool_loop
@@ -25,7 +25,7 @@ READER = "evolvent.tasks.formats.harbor:read_task"
 
 @dataclass(frozen=True)
 class HarborTasks:
-    """The tasks of a folder, or of all task folders below it, that our sandbox can hold.
+    """The tasks of a folder, or of all task folders below it, that a sandbox here can hold.
 
     What task.toml says under [metadata] is used where it is there: family (else category), level (else difficulty) and
     split. A task that has changed on disk since it was read is refused when it is opened.
@@ -86,7 +86,7 @@ def _index(folder: str) -> tuple[dict[tuple[str, int, str], list[tuple[str, str]
             if task.steps:
                 raise BadInput("a task of several steps is not played here")  # noqa: TRY301
         except BadInput as error:
-            refused[str(path)] = f"{error.what} ({error.got})" if error.got is not None else error.what
+            refused[str(path)] = told_briefly(error)
             continue
         cells.setdefault(_cell(task), []).append((str(path), task.digest))
     if not cells:

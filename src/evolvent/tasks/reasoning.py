@@ -1,7 +1,8 @@
 """Turns the families of the reasoning-gym package (extra `[reasoning]`) into tasks, with its own judges.
 
 Importing the package takes seconds, so it is imported when the first task or level is asked for.
-An entry depends on its seed alone, but for one family: some programs of `codeio` draw from generators of their own.
+An entry depends on its seed alone, but for six families that draw otherwise in other processes: `codeio`,
+`isomorphic_strings`, `ransom_note`, `word_ladder`, `knight_swap` and `list_functions`.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ class Box:
     def _started(self) -> subprocess.Popen[bytes]:
         words = [self.sandbox.engine, "run", "--rm", "-i", "--name", self.name, "--pull", "never"]
         holder = subprocess.Popen(
-            [*words, *_bounds(self.limits, self.sandbox.engine), *self.sandbox.options, self.sandbox.image, "cat"],
+            [*words, *bounds_of(self.limits, self.sandbox.engine), *self.sandbox.options, self.sandbox.image, "cat"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
         assert holder.stdin and holder.stdout
@@ -215,7 +215,7 @@ class Box:
         return made.stdout
 
 
-def _bounds(limits: Limits, engine: str) -> list[str]:
+def bounds_of(limits: Limits, engine: str) -> list[str]:
     """The engine's options: no network, no rights, a system that is read only, and the limits."""
     cpu_s = math.ceil(limits.cpu_s)
     # docker has a filter of its own, which allows by name; podman would make /var/tmp and /run writable

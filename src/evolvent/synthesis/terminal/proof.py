@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evolvent.envs.sandbox.tier import Sandbox
-from evolvent.envs.shell_room import refusal
+from evolvent.envs.shell_image import refusal
 from evolvent.envs.shell_tests import Trial, judge_files, solve_script, try_script
 from evolvent.synthesis.terminal.leaks import find_leak
 from evolvent.tasks.formats.harbor import HarborTask, read_task, task_folders
