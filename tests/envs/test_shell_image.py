@@ -52,7 +52,8 @@ def engine():
     made = subprocess.run([found, "import", "-", BASE], input=_base(), capture_output=True, check=False)
     if made.returncode:
         pytest.skip(f"{found} imports no image here: {made.stderr.decode()[-200:]}")
-    return found
+    yield found
+    _remove(found, BASE)
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +65,15 @@ def built(engine):
     if made.returncode:
         pytest.skip(f"{engine} builds nothing here: {made.stderr.decode()[-200:]}")
     try:
-        room_of(task)
+        room = room_of(task)
     except EvolventError as error:
         pytest.skip(f"{engine} starts no container here: {error.what}")
-    return task
+    yield task
+    _remove(engine, room.image, image_name(task))
+
+
+def _remove(engine, *images):
+    subprocess.run([engine, "rmi", "-f", *images], capture_output=True, check=False)
 
 
 def _base():
@@ -167,3 +173,4 @@ def test_a_folder_that_a_container_hides_is_refused(engine, built):
     subprocess.run(words, input=hidden.encode(), capture_output=True, check=True)
     with pytest.raises(BadInput, match="hides the working folder"):
         room_of(task)
+    _remove(engine, image_name(task))
