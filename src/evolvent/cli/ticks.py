@@ -23,6 +23,12 @@ class Watched:
     workflow: Workflow
     tick: Callable[[], object]
 
+    @property
+    def max_at_once(self) -> int | None:
+        """How many episodes the workflow can bear at a time, where it says so."""
+        found: int | None = getattr(self.workflow, "max_at_once", None)
+        return found
+
     async def __call__(self, task: Task, team: Team, world: World) -> Answer:
         """Play one episode."""
         try:

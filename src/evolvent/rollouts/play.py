@@ -105,7 +105,12 @@ async def play_async(attempts: Sequence[Attempt], stage: Stage) -> list[Episode]
     if missing:
         raise BadInput("a seat names a policy that does not exist", got=missing, wanted=sorted(stage.policies))
     start, pace = time.perf_counter(), stage.pace
-    played = await _Table(stage).play(attempts)
+    played: list[Episode] = []
+    most = getattr(stage.workflow, "max_at_once", None) or max(1, len(attempts))
+    # in step everybody who plays is waited for, so those who have no room yet must not count as playing
+    at_once = most if stage.patience_s is None else max(1, len(attempts))
+    for first in range(0, len(attempts), at_once):
+        played += await _Table(stage, most).play(attempts[first : first + at_once])
     if pace is not None:
         pace.seconds += time.perf_counter() - start
         pace.episodes += len(played)
@@ -128,8 +133,9 @@ class _Seats(dict[str, Seat]):
 class _Table:
     """Gathers what live episodes ask, and asks the policies when no episode can go on by itself."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, max_at_once: int) -> None:
         self.stage = stage
+        self.room = asyncio.Semaphore(max_at_once)
         self.live = 0
         self.waiting: list[_Waiting] = []
         self.tick = asyncio.Event()
@@ -138,7 +144,7 @@ class _Table:
 
     async def play(self, attempts: Sequence[Attempt]) -> list[Episode]:
         self.live = len(attempts)
-        running = [asyncio.ensure_future(self._episode(i, a)) for i, a in enumerate(attempts)]
+        running = [asyncio.ensure_future(self._in_turn(i, a)) for i, a in enumerate(attempts)]
         try:
             await (self._in_step() if self.stage.patience_s is None else self._as_they_come(self.stage.patience_s))
             return [task.result() for task in running]
@@ -231,6 +237,10 @@ class _Table:
         for w, answer in zip(batch, await asyncio.gather(*asked, return_exceptions=True), strict=True):
             w.answer(answer if isinstance(answer, BaseException) else answer[0])
 
+    async def _in_turn(self, number: int, attempt: Attempt) -> Episode:
+        async with self.room:
+            return await self._episode(number, attempt)
+
     async def _episode(self, number: int, attempt: Attempt) -> Episode:
         task, stage = attempt.task, self.stage
         seats = _Seats()
@@ -273,7 +283,11 @@ class _Table:
             reply: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
             self.waiting.append(_Waiting((number, seat), name, prompt, reply, time.perf_counter()))
             self.tick.set()
-            return await reply
+            try:
+                return await reply
+            except asyncio.CancelledError:  # nobody waits for this answer any more
+                self.waiting = [w for w in self.waiting if w.reply is not reply]
+                raise
 
         return Seat(
             attempt.task,

@@ -136,6 +136,11 @@ class Seat:
         self._write(made, message)
         return message
 
+    @property
+    def has_ids(self) -> bool:
+        """Whether the context is one of token ids, and not of words for an endpoint."""
+        return self._renderer is not None
+
     def mark(self) -> Mark:
         """Where the context stands."""
         return Mark(
