@@ -12,16 +12,20 @@ from evolvent.credit.advantage import Advantage
 from evolvent.records import Episode, Group, Trace, role_of
 
 Credit = float | np.ndarray
-"""What a trace deserves: one number, or one for each of its tokens (those of others are not looked at)."""
+"""What a trace deserves: one number, or one for each of its tokens (those of others are not looked at).
+
+In a masked array (numpy.ma) the masked tokens are no targets: no term of a loss looks at them, as if somebody else had
+written them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One stretch of context: ids, who wrote them, what the sampler thought of them, and their credit.
 
-    Arrays of one length T: `tokens` int64, `mask` bool (True where the policy wrote), `known` bool (True where the
-    sampler's log-probability was recorded), `sampler_logprobs` float64 (0 where unknown), `credit` float32 (0 outside
-    the mask). `is_good` says that its trace scored above 0.
+    Arrays of one length T: `tokens` int64, `mask` bool (True where the policy wrote, and may be trained), `known` bool
+    (True where the sampler's log-probability was recorded), `sampler_logprobs` float64 (0 where unknown), `credit`
+    float32 (0 outside the mask). `is_good` says that its trace scored above 0.
     """
 
     group: tuple[str | int, ...]
@@ -93,10 +97,10 @@ def assign(episodes: Sequence[Episode], policy: str, advantage: Advantage, *, ke
     dead = 0
     groups = form_groups(episodes, policy)
     for group, weights in zip(groups, _weigh(groups, attempts, advantage), strict=True):
-        dead += not any(np.any(weight) for weight in weights)
+        dead += not any(_has_signal(weight) for weight in weights)
         for trace, weight in zip(group.traces, weights, strict=True):
             credits[f"{trace.task_id}/{trace.sample}", trace.seat] = _mean_credit(trace, weight)
-            if trace.trainable and (keeps_all or np.any(weight)):
+            if trace.trainable and (keeps_all or _has_signal(weight)):
                 rows += rows_of(trace, group.key, weight)
     return Batch(
         rows=tuple(rows),
@@ -130,17 +134,22 @@ def _weigh_scores(group: Group, num_attempts: int, advantage: Advantage) -> list
     return advantage(scores)
 
 
+def _has_signal(weight: Credit) -> bool:
+    return bool(np.any(np.ma.filled(weight, 0.0)))
+
+
 def _mean_credit(trace: Trace, weight: Credit) -> float:
-    """One number for a trace: over the tokens that its policy wrote, where they differ."""
+    """One number for a trace: over the tokens that its policy wrote and may be trained, where they differ."""
     if isinstance(weight, float | int):
         return weight
-    written_T = np.array(trace.mask, dtype=bool)
+    written_T = np.array(trace.mask, dtype=bool) & ~np.ma.getmaskarray(weight)
     return float(np.asarray(weight)[written_T].mean()) if written_T.any() else 0.0
 
 
 def rows_of(trace: Trace, group: tuple[str | int, ...], weight: Credit) -> list[Row]:
     """A trace as rows: one for each context that was started, ids exactly as recorded."""
     weight_T = np.broadcast_to(np.asarray(weight, dtype=np.float64), len(trace.tokens))
+    hidden_T = np.broadcast_to(np.ma.getmaskarray(weight), len(trace.tokens))
     contexts: list[list[int]] = []
     for number, turn in enumerate(trace.turns):
         if turn.starts_context or not contexts:
@@ -149,12 +158,14 @@ def rows_of(trace: Trace, group: tuple[str | int, ...], weight: Credit) -> list[
     made, start = [], 0
     for numbers in contexts:
         stop = start + sum(len(trace.turns[i].tokens) for i in numbers)
-        made.append(_row(trace, numbers, group, weight_T[start:stop]))
+        made.append(_row(trace, numbers, group, weight_T[start:stop], hidden_T[start:stop]))
         start = stop
     return [row for row in made if row.num_targets]
 
 
-def _row(trace: Trace, numbers: Sequence[int], group: tuple[str | int, ...], weight_T: np.ndarray) -> Row:
+def _row(
+    trace: Trace, numbers: Sequence[int], group: tuple[str | int, ...], weight_T: np.ndarray, hidden_T: np.ndarray
+) -> Row:
     turns = [trace.turns[i] for i in numbers]
     tokens = np.array([t for turn in turns for t in turn.tokens], dtype=np.int64)
     mask = np.array([m for turn in turns for m in turn.mask], dtype=bool)
@@ -162,13 +173,14 @@ def _row(trace: Trace, numbers: Sequence[int], group: tuple[str | int, ...], wei
     known = np.array([m and bool(turn.sampled_logprobs) for turn in turns for m in turn.mask], dtype=bool)
     sampler = np.zeros(len(tokens))
     sampler[known] = [p for turn in turns for p in turn.sampled_logprobs]
+    mask &= ~hidden_T
     return Row(
         group=group,
         trace=(trace.task_id, trace.sample, trace.seat),
         tokens=tokens,
         mask=mask,
-        known=known,
-        sampler_logprobs=sampler,
+        known=known & mask,
+        sampler_logprobs=np.where(mask, sampler, 0.0),
         credit=np.where(mask, weight_T, 0.0).astype(np.float32),
         versions=tuple(sorted({t.version for t in turns if t.version >= 0})),
         is_good=trace.score is not None and trace.score.value > 0,
