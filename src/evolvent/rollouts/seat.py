@@ -23,6 +23,7 @@ from evolvent.records import (
     Turn,
     said,
 )
+from evolvent.seeds import derive
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,11 @@ class Seat:
     def has_ids(self) -> bool:
         """Whether the context is one of token ids, and not of words for an endpoint."""
         return self._renderer is not None
+
+    @property
+    def seed(self) -> int:
+        """What chance in a workflow hangs on: a number of its own for each run, step, task, attempt and seat."""
+        return derive(self._how.seed, "workflow", self.task.task_id, self.sample, self.name)
 
     def mark(self) -> Mark:
         """Where the context stands."""
