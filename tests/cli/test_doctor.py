@@ -44,9 +44,9 @@ def test_an_endpoint_that_is_not_there_makes_the_doctor_unhappy(told):
 
 def test_an_endpoint_that_answers_is_well(answered):
     from evolvent.policies.scripted import Fixed
-    from evolvent.serve import background, make_app
+    from evolvent.serve import PolicyDesk, background, make_app
 
-    with background(make_app(Fixed("hello"), None, "fixed")) as base:
+    with background(make_app(PolicyDesk(Fixed("hello"), None, "fixed"))) as base:
         found = answered("doctor", f"url={base}/v1")
     assert found["endpoint"]["ok"]
     assert "no token ids" in found["endpoint"]["what"]

@@ -5,7 +5,7 @@ from openai import OpenAI  # noqa: F401  # the client that a served policy is me
 
 from evolvent.cli.subject import build_policies, find_subject
 from evolvent.records import Report
-from evolvent.serve import background, make_app
+from evolvent.serve import PolicyDesk, background, make_app
 from evolvent.store import Run
 
 
@@ -81,7 +81,7 @@ def test_only_held_out_rows_of_a_file_count_unless_all_are_asked_for(tiny_run, a
 def test_a_served_policy_is_measured_through_its_endpoint_as_well_as_in_person(tiny_run, answered):
     subject = find_subject(str(tiny_run))
     policy = build_policies(subject, subject.setting)["agent"]
-    with background(make_app(policy, policy.renderer, "tiny")) as base:
+    with background(make_app(PolicyDesk(policy, policy.renderer, "tiny"))) as base:
         found = answered("eval", f"{base}/v1", "num_tasks=6", "max_concurrent=2", "budgets.turn_tokens=16")
         named = answered("eval", f"{base}/v1#tiny", "num_tasks=2", "budgets.turn_tokens=16")
     assert found["policy"] == f"{base}/v1"

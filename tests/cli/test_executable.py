@@ -66,9 +66,9 @@ def test_the_cures_of_a_missing_extra_are_said(tmp_path):
     assert light("doctor").returncode == 0
     assert light("init", "mine").returncode == 0
     from evolvent.policies.scripted import Fixed
-    from evolvent.serve import background, make_app
+    from evolvent.serve import PolicyDesk, background, make_app
 
-    with background(make_app(Fixed("42"), None, "fixed")) as base:
+    with background(make_app(PolicyDesk(Fixed("42"), None, "fixed"))) as base:
         found = light("eval", f"{base}/v1", "num_tasks=4", "--json")
         assert json.loads(found.stdout)["num_tasks"] == 4, found.stderr
         assert light("play", f"{base}/v1", "6*7?").returncode == 0

@@ -53,11 +53,11 @@ def test_a_person_sees_the_question_the_words_and_the_tokens(tiny_run, told):
 def test_a_tool_call_and_its_result_are_shown(tmp_path, told, monkeypatch):
     """A scripted policy that calls, behind a real server."""
     from evolvent.policies.scripted import Oracle
-    from evolvent.serve import background, make_app
+    from evolvent.serve import PolicyDesk, background, make_app
     from evolvent.tasks import source
 
     task = source("chain").task("chain", 1, 0, "test")
-    with background(make_app(Oracle.of([task]), None, "oracle")) as base:
+    with background(make_app(PolicyDesk(Oracle.of([task]), None, "oracle"))) as base:
         status, out, _ = told("play", f"{base}/v1", task.question)
         _, line, _ = told("play", f"{base}/v1", task.question, "--json")
     assert status == 0

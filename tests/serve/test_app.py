@@ -12,7 +12,7 @@ from evolvent.errors import BadInput, InfrastructureError
 from evolvent.policies.endpoint import Endpoint
 from evolvent.policies.scripted import Fixed, Oracle, RandomWords
 from evolvent.records import Completion, Finish, Message, Prompt, Sampling, Text, Tool, ToolCall, ToolResult, said
-from evolvent.serve import background, make_app
+from evolvent.serve import PolicyDesk, background, make_app
 
 END = 256
 TOOL = Tool("add", "Adds.", {"type": "object", "properties": {"a": {"type": "integer"}}})
@@ -22,6 +22,11 @@ CALL = Message("assistant", (Text("Let me see. "), ToolCall("add", {"a": 1})))
 
 class Bytes:
     """A tiny renderer: one token per byte, and an end mark."""
+
+    stop_ids, call_start, native_calls = frozenset({END}), (), True
+
+    def plain(self, text):
+        return tuple(text.encode())
 
     def open(self, messages, tools=()):
         return tuple("".join(f"{m.role}:{m.text}\n" for m in messages).encode())
@@ -61,7 +66,7 @@ class Echo:
 @pytest.fixture(scope="module")
 def echo():
     policy = Echo()
-    with background(make_app(policy, Bytes(), "nano")) as url:
+    with background(make_app(PolicyDesk(policy, Bytes(), "nano"))) as url:
         policy.url = url
         with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as policy.client:
             yield policy
@@ -121,13 +126,15 @@ def test_a_stream_ends_with_done_and_carries_the_same_ids(echo):
     assert reply.headers["content-type"].startswith("text/event-stream") and events[-1] == "[DONE]"
     chunks = [json.loads(event) for event in events[:-1]]
     assert chunks[0]["prompt_token_ids"] == list(b"user:ab\n")
-    assert chunks[-1]["choices"][0]["token_ids"] == [97, 98, END]
-    assert len(chunks[-1]["choices"][0]["logprobs"]["content"]) == 3
+    choices = [chunk["choices"][0] for chunk in chunks]
+    assert [c["token_ids"] for c in choices if "token_ids" in c] == [[97], [98], [END]]
+    assert [e["logprob"] for c in choices if c["logprobs"] for e in c["logprobs"]["content"]] == [-0.125, -0.25, -0.375]
+    assert [c["finish_reason"] for c in choices] == [None] * 4 + ["stop"]
 
 
 def test_tool_calls_and_their_results_go_both_ways():
     oracle = Oracle({"1+1?": (CALL, said("assistant", "2"))})
-    with background(make_app(oracle, None, "oracle")) as url:
+    with background(make_app(PolicyDesk(oracle, None, "oracle"))) as url:
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
         messages = [{"role": "user", "content": "1+1?"}]
         first = client.chat.completions.create(model="oracle", messages=messages, tools=[WIRE_TOOL]).choices[0]
@@ -145,7 +152,9 @@ def test_tool_calls_and_their_results_go_both_ways():
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"stop": ["x"]}, "stop"),
+        ({"stop": list("abcde")}, "stop"),
+        ({"stop": [""]}, "stop"),
+        ({"stop": 3}, "stop"),
         ({"temperature": 3}, "temperature"),
         ({"temperature": "hot"}, "temperature"),
         ({"top_p": 0}, "top_p"),
@@ -243,7 +252,7 @@ def test_an_endpoint_of_ours_reads_back_what_our_server_says(echo):
 
 
 def test_a_policy_without_token_ids_says_so_and_an_endpoint_of_ours_does_without_them():
-    with background(make_app(Fixed("four"), Bytes(), "fixed")) as url:
+    with background(make_app(PolicyDesk(Fixed("four"), Bytes(), "fixed"))) as url:
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
         with pytest.raises(openai.BadRequestError, match="no token ids"):
             client.chat.completions.create(
@@ -257,7 +266,7 @@ def test_a_policy_without_token_ids_says_so_and_an_endpoint_of_ours_does_without
 def test_a_conversation_of_an_endpoint_of_ours_keeps_calls_that_nobody_could_read():
     broken = Message("assistant", (ToolCall("add", None, raw='{"a": '),))
     oracle = Oracle({"q": (broken, said("assistant", "done"))})
-    with background(make_app(oracle, None, "oracle")) as url:
+    with background(make_app(PolicyDesk(oracle, None, "oracle"))) as url:
         endpoint = Endpoint(f"{url}/v1", "oracle")
 
         def ask(*messages):
@@ -270,7 +279,7 @@ def test_a_conversation_of_an_endpoint_of_ours_keeps_calls_that_nobody_could_rea
 
 
 def test_the_same_seed_gets_the_same_answer_and_no_seed_a_new_one():
-    with background(make_app(RandomWords(tuple("abcdefgh"), 40), None, "random")) as url:
+    with background(make_app(PolicyDesk(RandomWords(tuple("abcdefgh"), 40), None, "random"))) as url:
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
 
         def ask(**fields):

@@ -11,7 +11,7 @@ from evolvent.models.tokenizer import build_tokenizer
 from evolvent.policies.endpoint import Endpoint
 from evolvent.policies.local import LocalPolicy
 from evolvent.records import Prompt, Sampling, Tool, said
-from evolvent.serve import background, make_app
+from evolvent.serve import PolicyDesk, background, make_app
 
 TOOL = Tool("calculator", "Computes.", {"type": "object", "properties": {"expression": {"type": "string"}}})
 SEEDS = range(6)
@@ -25,7 +25,7 @@ def nano():
 
 @pytest.fixture(scope="module")
 def url(nano):
-    with background(make_app(nano, nano.renderer, "nano")) as base:
+    with background(make_app(PolicyDesk(nano, nano.renderer, "nano"))) as base:
         yield f"{base}/v1"
 
 

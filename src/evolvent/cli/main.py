@@ -103,7 +103,10 @@ keys of worlds: out=FOLDER num= maker=parametric|module:name level=1..4 max_alik
 keys of tasks: out=FOLDER num= from=CORPUS kind=structure|graph|program model=POLICY, or source=terminal
 POLICY is a server as http://127.0.0.1:8000/v1#MODEL, a model folder, or module:name.""",
     "doctor": "keys: url=http://127.0.0.1:8000/v1#MODEL asks a server too",
-    "serve": POLICY,
+    "serve": f"""{POLICY}
+keys: host=127.0.0.1 key_env=NAME (the environment variable that holds the key of clients; other hosts need one)
+  max_queue=256 (prompts that may wait; more are answered 429)
+{KEYS}""",
     "world": """WORLD is a source (chain:2), gym:FrozenLake-v1[:level], bfcl:base, servers.json[#NAME] (MCP servers as
 desktop clients list them), a folder that synth worlds wrote, a URL of MCP (http://.../mcp) or OpenEnv (ws://...),
 or module:name(args). play reads calls and answers, from you or a pipe: NAME {json}, NAME arg=value, NAME value.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +13,22 @@ from evolvent.cli.main import Command
 from evolvent.cli.screen import Screen
 from evolvent.cli.subject import build_policies, find_subject, one_word, settle
 from evolvent.errors import BadInput
-from evolvent.serve import serve
+from evolvent.serve import Where, serve
 
-CURL = """curl {url}/chat/completions -H 'Content-Type: application/json' \\
+OWN = ("port", "host", "max_queue", "key_env")
+CURL = """curl {url}/chat/completions -H 'Content-Type: application/json' \\{key}
   -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "{question}"}}]}}'"""
+CURL_KEY = """
+  -H "Authorization: Bearer ${key_env}" \\"""
+PYTHON = """OpenAI(base_url="{url}", api_key={key}).chat.completions.create(model="{model}", ...)"""
 
 
 def main(command: Command) -> dict[str, Any]:
     """Serve; with --json the address is the one line on stdout, printed once the port is open."""
     screen = Screen(as_json=command.json)
     subject = find_subject(one_word(command, "CHECKPOINT"))
-    setting = settle(subject, command, own=("port",))
+    setting = settle(subject, command, own=OWN)
+    where = _where(command.fields)
     policies = build_policies(subject, setting)
     if len(policies) > 1:
         raise BadInput(
@@ -34,23 +41,49 @@ def main(command: Command) -> dict[str, Any]:
     [policy] = policies.values()
     model = _model_name(subject.policy)
 
+    key_env = command.fields.get("key_env")
+
     def announce(words: str) -> None:
         found = re.search(r"https?://\S+/v1", words)
         url = found[0] if found else ""
         if command.json:
             print(json.dumps({"url": url, "model": model, "policy": subject.policy}), flush=True)
-        screen.console.print(words, markup=False)
-        screen.console.print(CURL.format(url=url, model=model, question="12*34?"), markup=False, soft_wrap=True)
+        key = CURL_KEY.format(key_env=key_env) if key_env else ""
+        quoted = f'os.environ["{key_env}"]' if key_env else '"none"'
+        screen.console.print(words, markup=False, soft_wrap=True)
+        screen.console.print(
+            CURL.format(url=url, model=model, question="12*34?", key=key), markup=False, soft_wrap=True
+        )
+        screen.console.print(PYTHON.format(url=url, model=model, key=quoted), markup=False, soft_wrap=True)
+        screen.console.print(f"how it fares: {url.removesuffix('/v1')}/metrics", markup=False, soft_wrap=True)
 
     serve(
         policy,
         getattr(policy, "renderer", None),
         port=_port(command.port, command.fields.get("port")),
         model_name=model,
+        where=where,
         announce=announce,
     )
     screen.say("closed")
     return {}
+
+
+def _where(fields: Mapping[str, str]) -> Where:
+    """Who may come in; the key itself stands in the environment, where other users of the machine do not see it."""
+    key_env = fields.get("key_env")
+    key = os.environ.get(key_env, "").strip() if key_env else None
+    if key == "":
+        raise BadInput(
+            f"the environment variable {key_env} is empty",
+            where="key_env",
+            wanted="the key that clients shall send",
+            cure=f"export {key_env}=..., or leave key_env out",
+        )
+    max_queue = fields.get("max_queue", "256")
+    if not max_queue.isdecimal():
+        raise BadInput("not a number of prompts", where="max_queue", got=max_queue, wanted="at least 1")
+    return Where(fields.get("host", "127.0.0.1"), key, int(max_queue))
 
 
 def _port(flag: int, field: str | None) -> int:

@@ -21,6 +21,7 @@ from evolvent.models.render import Renderer
 from evolvent.policies.decode import Draws, Engine, GenericEngine
 from evolvent.policies.fast_decode import FastEngine
 from evolvent.policies.policy import Watch
+from evolvent.policies.scoring import Scored, score_rows
 from evolvent.policies.transcript import Stops, renumbered
 from evolvent.records import Completion, Finish, Prompt, Sampling
 from evolvent.seeds import uniforms
@@ -59,7 +60,6 @@ class LocalPolicy:
 
     def sample_now(self, prompts: Sequence[Prompt], how: Sampling, watch: Watch | None = None) -> list[Completion]:
         """The same without waiting, for callers that hold the interpreter anyway; `watch` hears every step."""
-        _check_sampling(how)
         made: list[Completion] = []
         for start in range(0, len(prompts), MAX_ROWS):
             hears = watch if watch is None or not start else renumbered(watch, start)
@@ -67,16 +67,21 @@ class LocalPolicy:
         return made
 
     def _sample_rows(self, prompts: Sequence[Prompt], how: Sampling, watch: Watch | None) -> list[Completion]:
-        for prompt in prompts:
-            self._check(prompt, how)
-        call_ids = [f"{'/'.join(map(str, p.stream)) or i}@{self.version}" for i, p in enumerate(prompts)]
+        call_ids = self.open_calls(prompts, how)
         longest = max(p.room(how) for p in prompts)
         draws = np.stack([uniforms(how.seed, *p.stream, num=longest) for p in prompts])
         stops = Stops(prompts, self.renderer.text, watch) if any(p.stops for p in prompts) else None
         rows = self.engine.decode(prompts, call_ids, draws, how, self.renderer.stop_ids, stops or watch)
         found = stops.found if stops else ()
         made = zip(prompts, call_ids, rows, strict=True)
-        return [self._completion(p, c, row, i in found) for i, (p, c, row) in enumerate(made)]
+        return [self.completion(p, c, row, i in found, self.engine.name) for i, (p, c, row) in enumerate(made)]
+
+    def open_calls(self, prompts: Sequence[Prompt], how: Sampling) -> list[str]:
+        """A name for each call that can be answered so; BadInput for one that cannot."""
+        _check_sampling(how)
+        for prompt in prompts:
+            self._check(prompt, how)
+        return [f"{'/'.join(map(str, p.stream)) or i}@{self.version}" for i, p in enumerate(prompts)]
 
     def _check(self, prompt: Prompt, how: Sampling) -> None:
         if not prompt.tokens or prompt.room(how) < 1:
@@ -96,7 +101,8 @@ class LocalPolicy:
                 cure="shorten the prompt, lower budgets.turn_tokens, or use a model with a longer context",
             )
 
-    def _completion(self, prompt: Prompt, call_id: str, row: Draws, met_stop: bool) -> Completion:
+    def completion(self, prompt: Prompt, call_id: str, row: Draws, met_stop: bool, route: str) -> Completion:
+        """What was drawn for a prompt, read as a message."""
         message = self.renderer.parse(row.tokens, prompt.tools)
         ended = bool(row.tokens) and row.tokens[-1] in self.renderer.stop_ids
         finish = Finish.STOP if met_stop or ended else Finish.LENGTH
@@ -111,7 +117,7 @@ class LocalPolicy:
             call_id=call_id,
             message=message,
             prompt_tokens=len(prompt.tokens or ()),
-            route=self.engine.name,
+            route=route,
         )
 
     def forget(self) -> None:
@@ -152,6 +158,19 @@ class LocalPolicy:
             if isinstance(self.engine, FastEngine):
                 return fast.likeliest(self.engine.weights, self._hidden(layout))
             return self._logits(layout).argmax(-1)
+
+    def logits(self, layout: Layout, max_rows: int) -> Iterator[Tensor]:
+        """Scores (rows, V) of the M predictions, at most `max_rows` of them at a time."""
+        if isinstance(self.engine, FastEngine):
+            hidden_MW = self._hidden(layout)
+            for at in range(0, len(hidden_MW), max_rows):
+                yield fast.logits(self.engine.weights, hidden_MW[at : at + max_rows])
+        else:
+            yield self._logits(layout)
+
+    def score_now(self, rows: Sequence[Sequence[int]], num_top: int) -> list[Scored]:
+        """What it thinks of given tokens, row by row, with the `num_top` likeliest in every place."""
+        return score_rows(self, rows, num_top)
 
     def _mix(self, layout: Layout, share: float) -> Tensor:
         """What each flat token is read as (N, W): (1 - share) E(token) + share E(guess) where it was predicted."""

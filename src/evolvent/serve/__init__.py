@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evolvent.serve.app import make_app
-    from evolvent.serve.door import background, serve
+    from evolvent.serve.desk import PolicyDesk
+    from evolvent.serve.door import Where, background, serve
 
-__all__ = ["background", "make_app", "serve"]
+__all__ = ["PolicyDesk", "Where", "background", "make_app", "serve"]
 
-_HOMES = {"make_app": "app", "background": "door", "serve": "door"}
+_HOMES = {"PolicyDesk": "desk", "Where": "door", "make_app": "app", "background": "door", "serve": "door"}
 
 
 def __getattr__(name: str) -> Any:

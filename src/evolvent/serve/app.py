@@ -1,161 +1,168 @@
-"""A chat endpoint in OpenAI's form over a policy: `/v1/chat/completions`, `/v1/models`, `/health`."""
+"""An endpoint in OpenAI's form over a desk: chats, bare text, models; health, and metrics in Prometheus' form."""
 
 from __future__ import annotations
 
-import itertools
-import json
+import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
-from evolvent.errors import BadInput, EvolventError
-from evolvent.policies.policy import Policy
-from evolvent.records import Completion, Message, Prompt, Sampling, Tool, said
-from evolvent.seeds import derive
-from evolvent.serve.queue import Queue
-from evolvent.serve.reply import Reply, chunks, whole
-from evolvent.serve.request import ChatRequest, read_request
+from evolvent.errors import BadInput
+from evolvent.serve.desk import Desk
+from evolvent.serve.guard import Guard
+from evolvent.serve.meters import CONTENT_TYPE
+from evolvent.serve.refusals import read_json, refusal, shaped
+from evolvent.serve.reply import whole, whole_text
+from evolvent.serve.request import ChatRequest, TextRequest, read_chat, read_text
+from evolvent.serve.stream import Feed, events
 
+SESSION = "X-Evolvent-Session"
+GONE = 499
+"""The status under which requests are counted whose client went away; nobody reads it."""
 
-class Renderer(Protocol):
-    """Messages to token ids and back: models.render has the real one."""
-
-    def open(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> tuple[int, ...]:
-        """The whole prompt, the mark of the assistant's turn included."""
-        ...
-
-    def parse(self, tokens: Sequence[int], tools: Sequence[Tool] = ()) -> Message:
-        """What a policy wrote."""
-        ...
-
-    def text(self, tokens: Sequence[int]) -> str:
-        """Token ids as text."""
-        ...
+Read = Callable[[object], ChatRequest | TextRequest]
+_Made = TypeVar("_Made")
 
 
-def make_app(
-    policy: Policy, renderer: Renderer | None, model_name: str, *, seed: int = 0, default_max_tokens: int = 512
-) -> FastAPI:
-    """The app; without a renderer the policy gets messages only. Unseeded requests are keyed by (`seed`, number)."""
+def make_app(desk: Desk, *, key: str | None = None, max_body_bytes: int = 8 << 20) -> FastAPI:
+    """The app; every path stands under /sessions/NAME as well. A `key` is asked for on all paths but /health."""
     app = FastAPI(title="evolvent", docs_url=None, redoc_url=None, openapi_url=None)
-    desk = _Desk(policy, renderer, model_name, seed, default_max_tokens)
-    started_s = int(time.time())
-
-    @app.post("/v1/chat/completions")
-    async def chat(request: Request) -> Response:
-        return await desk.answer(await request.body())
-
-    @app.get("/v1/models")
-    async def models() -> Response:
-        model = {"id": model_name, "object": "model", "created": started_s, "owned_by": "evolvent"}
-        if hasattr(policy, "max_context"):
-            model["max_model_len"] = policy.max_context  # as vLLM says it, so that clients know what fits
-        return JSONResponse({"object": "list", "data": [model]})
-
-    @app.get("/health")
-    async def health() -> Response:
-        return JSONResponse({"status": "ok", "model": model_name, "version": getattr(policy, "version", 0)})
-
-    @app.exception_handler(HTTPException)
-    async def wrong_door(request: Request, error: HTTPException) -> Response:
-        words = f"{request.method} {request.url.path}: {error.detail}"
-        return _error(error.status_code, words, "invalid_request_error")
-
+    door = _Door(desk)
+    app.add_middleware(Guard, key=key, max_body_bytes=max_body_bytes)
+    for start in ("", "/sessions/{session}"):
+        app.add_api_route(f"{start}/v1/chat/completions", door.chat, methods=["POST"])
+        app.add_api_route(f"{start}/v1/completions", door.text, methods=["POST"])
+        app.add_api_route(f"{start}/v1/models", door.models, methods=["GET"])
+    app.add_api_route("/health", door.health, methods=["GET"])
+    app.add_api_route("/metrics", door.metrics, methods=["GET"])
+    app.add_exception_handler(HTTPException, _wrong_door)
     return app
 
 
-class _Desk:
-    """Answers requests: reads them, asks the policy through the queue, writes the reply."""
+class _Door:
+    """The routes: from the bytes of a request to the bytes of its answer."""
 
-    def __init__(
-        self, policy: Policy, renderer: Renderer | None, model_name: str, seed: int, default_max_tokens: int
-    ) -> None:
-        self.policy, self.renderer, self.model_name = policy, renderer, model_name
-        self.seed, self.default_max_tokens = seed, default_max_tokens
-        self.queue = Queue(policy)
-        self.numbers = itertools.count()
-        # answers of two runs of the server must not share an id; nothing but ids depends on the clock
-        self.started_ns = time.time_ns()
+    def __init__(self, desk: Desk) -> None:
+        self.desk, self.meters = desk, desk.meters
+        self.started_s = int(time.time())
 
-    async def answer(self, body: bytes) -> Response:
-        """The response to a chat request, whatever is wrong with it."""
+    async def chat(self, request: Request) -> Response:
+        return await self._timed(request, "chat", read_chat)
+
+    async def text(self, request: Request) -> Response:
+        return await self._timed(request, "text", read_text)
+
+    async def models(self, request: Request) -> Response:
+        facts = self.desk.facts()
+        model = {"id": self.desk.model_name, "object": "model", "created": self.started_s, "owned_by": "evolvent"}
+        if "max_context" in facts:
+            model["max_model_len"] = facts["max_context"]  # as vLLM says it, so that clients know what fits
+        return JSONResponse({"object": "list", "data": [model]})
+
+    async def health(self, request: Request) -> Response:
+        version = self.desk.facts().get("version", 0)
+        return JSONResponse({"status": "ok", "model": self.desk.model_name, "version": version})
+
+    async def metrics(self, request: Request) -> Response:
+        return Response(self.meters.text(), media_type=CONTENT_TYPE)
+
+    async def _timed(self, request: Request, route: str, read: Read) -> Response:
+        start_s = time.perf_counter()
+        response = await self._answered(request, route, read)
+        self.meters.requests.add(1, route, str(response.status_code))
+        if isinstance(response, _Stream):
+            response.ended = lambda: self.meters.latency.observe(time.perf_counter() - start_s, route)
+        elif response.status_code == 200:
+            self.meters.latency.observe(time.perf_counter() - start_s, route)
+        return response
+
+    async def _answered(self, request: Request, route: str, read: Read) -> Response:
+        """The response to a request, whatever is wrong with it."""
+        body = await request.body()
         try:
-            request = read_request(_json(body))
-            if request.model != self.model_name:
-                words = f"the model {request.model!r} does not exist; this server has {self.model_name!r}"
-                return _error(404, words, "invalid_request_error", "model", "model_not_found")
-            reply = await self._reply(request)
-        except BadInput as error:
-            return _error(400, str(error), "invalid_request_error", error.where or None)
-        except EvolventError as error:
-            return _error(502, str(error), "server_error")
+            with self.meters.part("parse"):
+                asked, session = read(read_json(body)), _session(request)
+            if asked.streams:
+                return await self._streamed(request, asked, session)
+            reply = await _while_connected(request, self.desk.answer(asked, session, None))
+            with self.meters.part("render"):
+                made = whole(reply) if isinstance(asked, ChatRequest) else whole_text(reply)
+                return JSONResponse(made, headers=_version(reply.version))
+        except _Gone:
+            return Response(status_code=GONE)
         except Exception as error:
-            return _error(500, f"{type(error).__name__}: {error}", "server_error")
-        headers = {"X-Evolvent-Version": str(reply.version)}
-        if request.streams:
-            return StreamingResponse(chunks(reply), media_type="text/event-stream", headers=headers)
-        return JSONResponse(whole(reply), headers=headers)
+            return refusal(error)
 
-    async def _reply(self, request: ChatRequest) -> Reply:
-        number = next(self.numbers)
-        tokens = self.renderer.open(request.messages, request.tools) if self.renderer else None
-        # the client's seed names the stream, so that requests with different seeds still share a batch
-        names = ("seed", request.seed) if request.seed is not None else ("request", number)
-        max_tokens = self._room(request, tokens)
-        asked = Prompt(request.messages, request.tools, tokens, max_tokens=max_tokens)
-        prompts = [replace(asked, stream=("serve", *names, place)) for place in range(request.num_choices)]
-        how = Sampling(max_tokens, request.temperature, request.top_p, request.top_k, self.seed)
-        made = await self.queue.ask(prompts, how)
-        _refuse_missing_ids(request, made, tokens)
-        return Reply(
-            request=request,
-            answer_id=f"chatcmpl-{derive(self.started_ns, number):016x}",
-            created_s=int(time.time()),
-            completions=tuple(made),
-            messages=tuple(self._message(completion, request) for completion in made),
-            prompt_ids=tokens,
-            token_text=self.renderer.text if self.renderer else None,
-        )
-
-    def _room(self, request: ChatRequest, tokens: tuple[int, ...] | None) -> int:
-        """How many tokens an answer may have: the limit of the request, else the default or what the context leaves."""
-        left = getattr(self.policy, "max_context", 1 << 30) - len(tokens or ())
-        return request.max_tokens or max(1, min(self.default_max_tokens, left))
-
-    def _message(self, made: Completion, request: ChatRequest) -> Message:
-        if made.message is not None:
-            return made.message
-        if self.renderer is not None and made.tokens:
-            return self.renderer.parse(made.tokens, request.tools)
-        return said("assistant", made.text)
+    async def _streamed(self, request: Request, asked: ChatRequest | TextRequest, session: str | None) -> Response:
+        """A stream, begun once its first token is there: what is refused before has a status of its own."""
+        feed = Feed()
+        answer = asyncio.ensure_future(self.desk.answer(asked, session, feed))
+        answer.add_done_callback(feed.done)
+        try:
+            first = await _while_connected(request, feed.next())
+            version = first[0].version if first else (await answer).version
+        except BaseException:
+            answer.cancel()
+            raise
+        return _Stream(events(feed, answer, first, self.meters), answer, _version(version))
 
 
-def _json(body: bytes) -> object:
+class _Stream(StreamingResponse):
+    """Events of an answer; when the client goes away, so does the answer."""
+
+    def __init__(self, parts: AsyncIterator[str], answer: asyncio.Task[Any], headers: dict[str, str]) -> None:
+        super().__init__(parts, media_type="text/event-stream", headers=headers)
+        self.answer = answer
+        self.ended: Callable[[], None] = lambda: None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+            if self.answer.done():
+                self.ended()
+        finally:
+            self.answer.cancel()
+
+
+class _Gone(Exception):
+    """The client went away."""
+
+
+async def _while_connected(request: Request, work: Awaitable[_Made]) -> _Made:
+    """What the work comes to; cancelled where the client goes away first."""
+    doing, watching = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise BadInput("the body is not JSON", where="body", got=f"{type(error).__name__}: {error}") from error
+        await asyncio.wait((doing, watching), return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
+            raise _Gone
+        return doing.result()
+    finally:
+        doing.cancel()
+        watching.cancel()
 
 
-def _refuse_missing_ids(request: ChatRequest, made: Sequence[Completion], tokens: tuple[int, ...] | None) -> None:
-    """Token ids or log-probabilities that were asked for and do not exist are an error, not an empty list."""
-    if not (request.wants_ids or request.wants_logprobs):
-        return
-    if tokens is None or not all(c.tokens and len(c.sampled_logprobs) == len(c.tokens) for c in made):
-        field = "return_token_ids" if request.wants_ids else "logprobs"
-        raise BadInput(
-            f"{field} is not supported: this policy gives no token ids with log-probabilities",
-            where=field,
-            cure="leave out return_token_ids and logprobs, or serve local weights",
-        )
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
-def _error(status: int, words: str, kind: str, param: str | None = None, code: str | None = None) -> Response:
-    """An error in OpenAI's shape."""
-    body = {"error": {"message": words, "type": kind, "param": param, "code": code}}
-    return JSONResponse(body, status_code=status)
+def _session(request: Request) -> str | None:
+    """The session that the path or the header names; both may where they agree."""
+    named = {request.path_params.get("session"), request.headers.get(SESSION)} - {None, ""}
+    if len(named) > 1:
+        raise BadInput("path and header name two sessions", where=SESSION, got=", ".join(sorted(map(str, named))))
+    return str(named.pop()) if named else None
+
+
+def _version(version: int) -> dict[str, str]:
+    return {"X-Evolvent-Version": str(version)}
+
+
+async def _wrong_door(request: Request, error: Any) -> Response:
+    words = f"{request.method} {request.url.path}: {error.detail}"
+    return JSONResponse(shaped(words, "invalid_request_error"), status_code=error.status_code)

@@ -8,15 +8,17 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import uvicorn
 
 from evolvent.errors import BadInput, InfrastructureError
 from evolvent.policies.policy import Policy
-from evolvent.serve.app import Renderer, make_app
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+from evolvent.serve.app import make_app
+from evolvent.serve.desk import PolicyDesk
+from evolvent.serve.guard import LOOPBACK
+from evolvent.serve.spelling import Renderer
 
 
 def serve(  # six, each one a fact of the door
@@ -25,19 +27,41 @@ def serve(  # six, each one a fact of the door
     *,
     port: int,
     model_name: str,
-    host: str = "127.0.0.1",
+    where: Where | None = None,
     announce: Callable[[str], None] = print,
 ) -> None:
     """Serve a policy until Ctrl-C; `announce` hears the address once the port is open (port 0 takes a free one)."""
-    app = make_app(policy, renderer, model_name)
-    shown = f"[{host}]" if ":" in host else host
-    warning = "" if host in LOOPBACK else "  (open to other machines; no key is asked)"
+    where = where or Where()
+    app = make_app(PolicyDesk(policy, renderer, model_name, max_queue=where.max_queue), key=where.key)
+    shown = f"[{where.host}]" if ":" in where.host else where.host
+    asks = "  (asks for the key)" if where.key else ""
     serve_app(
         app,
         port=port,
-        host=host,
-        announce=lambda at: announce(f"serving {model_name} at http://{shown}:{at}/v1{warning}  (Ctrl-C ends it)"),
+        host=where.host,
+        announce=lambda at: announce(f"serving {model_name} at http://{shown}:{at}/v1{asks}  (Ctrl-C ends it)"),
     )
+
+
+@dataclass(frozen=True)
+class Where:
+    """Who may come in: the address listened on, the key that is asked for, and how many prompts may wait."""
+
+    host: str = "127.0.0.1"
+    key: str | None = field(default=None, repr=False)
+    max_queue: int = 256
+
+    def __post_init__(self) -> None:
+        if self.host not in LOOPBACK and not self.key:
+            raise BadInput(
+                "other machines may only come in with a key",
+                where="host",
+                got=self.host,
+                wanted=f"one of {', '.join(LOOPBACK)}, or a key",
+                cure="export EVOLVENT_KEY=... and add key_env=EVOLVENT_KEY",
+            )
+        if self.max_queue < 1:
+            raise BadInput("nobody could wait", where="max_queue", got=self.max_queue, wanted="at least 1")
 
 
 def serve_app(app: Any, *, port: int, host: str = "127.0.0.1", announce: Callable[[int], None]) -> None:

@@ -15,7 +15,7 @@ from evolvent.envs.manufacture.written import is_blind
 from evolvent.errors import InfrastructureError
 from evolvent.policies.endpoint import Endpoint
 from evolvent.policies.scripted import Fixed
-from evolvent.serve import background, make_app
+from evolvent.serve import PolicyDesk, background, make_app
 
 
 @dataclass
@@ -119,7 +119,7 @@ def test_a_model_that_says_nothing_useful_gives_no_world_and_says_where():
 
 
 def test_a_world_is_written_over_a_real_socket(made):
-    with background(make_app(Clerk(), None, "clerk")) as url:
+    with background(make_app(PolicyDesk(Clerk(), None, "clerk"))) as url:
         policy = Endpoint(f"{url}/v1", "clerk", name="clerk")
         found = Written(policy, ("a lending library",)).make(0)
     assert found == made
