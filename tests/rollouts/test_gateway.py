@@ -181,10 +181,12 @@ def test_a_retry_of_a_call_under_way_or_done_gets_its_answer(stage, nano, attemp
 
 def test_the_end_of_a_session_drops_what_is_under_way(stage, puppet, attempts):
     async def script(session):
-        asyncio.ensure_future(session.answer(Asked((USER,))))
+        under_way = asyncio.ensure_future(session.answer(Asked((USER,))))
         while not session.seat.turns:
             await asyncio.sleep(0)
         await session.close()
+        with pytest.raises(asyncio.CancelledError):
+            await under_way
         with pytest.raises(BadInput, match="over"):
             await session.answer(Asked((USER,)))
         return "x"
@@ -280,8 +282,8 @@ def test_what_the_wire_makes_of_any_reply_comes_back_as_the_same_place(stage, na
     """Random weights write all kinds of things: broken calls, half characters, white space."""
 
     async def script(session):
-        history, num = (USER,), 0
-        for _ in range(6):
+        history = (USER,)
+        for num in range(6):
             said_ = await session.answer(Asked(history, (CALC,), max_tokens=12))
             wire = messages_to_wire(history)
             wire.append(message_to_wire(said_.messages[0], f"call_s_{num}", raw_calls=True))
@@ -289,7 +291,6 @@ def test_what_the_wire_makes_of_any_reply_comes_back_as_the_same_place(stage, na
                 {"role": "tool", "tool_call_id": c["id"], "content": "ok"} for c in wire[-1].get("tool_calls", ())
             ]
             history = messages_from_wire([*wire, *(results or [{"role": "user", "content": "go on"}])])
-            num += 1
         return "x"
 
     made = []

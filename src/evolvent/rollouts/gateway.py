@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from evolvent.errors import BadInput
 from evolvent.policies.transcript import first_stop
-from evolvent.records import Completion, Finish, Message, Text, Tool, ToolResult
+from evolvent.records import Block, Completion, Finish, Message, Text, Tool, ToolResult
 from evolvent.rollouts.seat import START, BudgetSpent, Mark, Seat
 
 MAX_NOTES = 16
@@ -123,7 +123,7 @@ class Session:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def answer(self, asked: Asked, *, is_retry: bool = False) -> Said:
-        """Answer a request; one that its client sends again gets the answer of the first, if that is still under way."""
+        """Answer a request; one that its client sends again gets what the first got, or will get."""
         if self.is_closed:
             raise BadInput("this session is over", cure="an agent speaks while its task is open, and not after")
         name = _digest(str(asked))
@@ -185,11 +185,12 @@ class Session:
         self.num_contexts += not name or name != self._head
         seat.tools = asked.tools
         await self._say(asked.messages[num_known:], asked)
-        made, shown = self._last_words(asked)
+        made = self._last_words()
+        shown = _until(made.message or Message("assistant", ()), asked.stops)
         forms = (*map(_form, asked.messages), _form(shown))
         self._head = _chain(_tools_form(asked.tools), forms)[-1]
         self._places[self._head] = _Place(forms, _tools_form(asked.tools), seat.mark())
-        prompt_ids = seat.mark().tokens[: -len(made.tokens) or None] if seat.has_ids else None
+        prompt_ids = seat.mark().tokens[: -len(made.tokens) or None] if seat.renderer is not None else None
         num_prompt = made.prompt_tokens if prompt_ids is None else len(prompt_ids)
         latency_s = time.perf_counter() - start_s
         turn_id = seat.turns[-1].turn_id
@@ -210,12 +211,12 @@ class Session:
             self.fault = error
             raise
 
-    def _last_words(self, asked: Asked) -> tuple[Completion, Message]:
-        """The completion behind the last turn, and its message up to the stop string."""
+    def _last_words(self) -> Completion:
+        """The completion behind the last turn."""
         turn = self.seat.turns[-1]
         message = turn.message
         recited = Finish.CALL if message.calls else Finish.STOP
-        made = Completion(
+        return Completion(
             tokens=tuple(token for token, own in zip(turn.tokens, turn.mask, strict=True) if own),
             text=message.text,
             sampled_logprobs=turn.sampled_logprobs,
@@ -225,7 +226,6 @@ class Session:
             call_id=turn.call_id,
             message=message,
         )
-        return made, _until(message, asked.stops)
 
     @contextlib.contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
@@ -288,11 +288,17 @@ def _is_lost(task: asyncio.Task[Said]) -> bool:
 
 
 def _until(message: Message, stops: tuple[str, ...]) -> Message:
-    """The message up to the first stop string, which OpenAI's API leaves out."""
+    """The message up to the first stop string, which OpenAI's API leaves out, with what follows."""
     at = first_stop(message.text, stops)
     if at == len(message.text):
         return message
-    return Message(message.role, (Text(message.text[:at]),))
+    kept: list[Block] = []
+    for block in message.blocks:
+        if isinstance(block, Text) and len(block.text) >= at:
+            return Message(message.role, (*kept, *([Text(block.text[:at])] if at else [])))
+        kept.append(block)
+        at -= len(block.text) if isinstance(block, Text) else 0
+    return message
 
 
 def _form(message: Message) -> str:

@@ -138,9 +138,14 @@ class Seat:
         return message
 
     @property
-    def has_ids(self) -> bool:
-        """Whether the context is one of token ids, and not of words for an endpoint."""
-        return self._renderer is not None
+    def renderer(self) -> Renderer | None:
+        """What makes token ids of messages; None where an endpoint reads the words."""
+        return self._renderer
+
+    @property
+    def how(self) -> Sampling:
+        """How its policy is sampled."""
+        return self._how
 
     @property
     def seed(self) -> int:
