@@ -148,6 +148,9 @@ class Live:
             attempts = [Attempt(task, sample) for task in new for sample in range(phase.group_size)]
             pace = Pace()
             played = play(attempts, self.stage(purpose, step, workflow=phase.workflow, pace=pace)) if attempts else []
+        for policy in self.trained().values():
+            if hasattr(policy, "take_seconds"):
+                self.run.time(step, policy.take_seconds())
         self.run.time(step, {"tool_calls": pace.tool_calls, "idle_share": pace.idle_share})
         return played
 
@@ -198,7 +201,7 @@ class Live:
             )
         if batch.rows:
             gates.check_new_version(before, policy)
-        return numbers | getattr(self.advantages[name], "numbers", {})
+        return numbers | getattr(self.advantages[name], "numbers", {}) | getattr(policy, "numbers", {})
 
     def observe(
         self,

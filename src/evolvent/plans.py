@@ -84,7 +84,8 @@ class Improve:
     is frozen, and takes the weights of the other that it names as practice begins. An `arena` stops practice now and
     then to find out what is weak. `unproven` trains on tasks that fail the trust suite, such as ones mislabelled on
     purpose. With `patience_s` a policy speaks once a seat has waited so long, instead of when every episode waits: slow
-    tools hold nobody up, and a run is no longer the same to the last bit.
+    tools hold nobody up, and a run is no longer the same to the last bit. A `sampler` is an engine that samples what is
+    trained (`policies.vllm`); None lets the weights sample themselves.
     """
 
     recipe: str
@@ -129,6 +130,7 @@ class Improve:
     sinks: tuple[str, ...] | None = None
     unproven: bool = False
     patience_s: float | None = None
+    sampler: Slot = None
 
     @property
     def max_logprob_gap(self) -> float:
@@ -182,6 +184,7 @@ def check(plan: Improve) -> Improve:
             continue
         _check_phase(name, phase, plan.trained)
     _check_numbers(plan)
+    _check_samplers(plan)
     return plan
 
 
@@ -235,6 +238,34 @@ def _check_numbers(plan: Improve) -> None:
         )
 
 
+def _check_samplers(plan: Improve) -> None:
+    """Each trained policy has an engine of its own, and a loss that can be corrected for it."""
+    if plan.sampler is None:
+        return
+    from evolvent.training.mismatch import needs_correction
+
+    given = plan.sampler if isinstance(plan.sampler, Mapping) else dict.fromkeys(plan.trained, plan.sampler)
+    for name, sampler in given.items():
+        if sampler is not None and not hasattr(sampler, "begin"):
+            raise BadInput(
+                "not a sampler",
+                where="sampler",
+                got=repr(sampler)[:80],
+                wanted="Vllm(), VllmServer(url=...), Twin() or null",
+                cure="sampler=Vllm, or sampler='VllmServer(url=\"http://127.0.0.1:8000\")'",
+            )
+        if sampler is not None:
+            needs_correction(part(plan.practice.loss, name))
+    if len(given) > 1 and not isinstance(plan.sampler, Mapping):
+        raise BadInput(
+            "an engine holds the weights of one policy",
+            where="sampler",
+            got=f"one for {', '.join(given)}",
+            wanted="an engine for each, or null",
+            cure='sampler={"POLICY": ..., "OTHER": null}',
+        )
+
+
 def check_contexts(plan: Improve, policies: Mapping[str, Any]) -> None:
     """Every policy at a seat must be able to hold what the budgets allow."""
     for name in sorted(set(plan.seats.values())):
@@ -266,8 +297,8 @@ def _check_slots(plan: Improve) -> None:
                 wanted=f"one of {', '.join(plan.frozen) or 'no frozen policies'}: one of {', '.join(plan.trained)}",
             )
     for before, phase in (("cold_start.", plan.cold_start), ("", plan.practice)):
-        for slot in ("advantage", "loss", "optimizer"):
-            given = getattr(phase, slot, None)
+        for slot in ("advantage", "loss", "optimizer", "sampler"):
+            given = getattr(plan if slot == "sampler" else phase, slot, None)
             if isinstance(given, Mapping) and set(given) != set(plan.trained):
                 raise BadInput(
                     "parts and trained policies differ", where=before + slot, got=sorted(given), wanted=plan.trained

@@ -28,6 +28,7 @@ STAGES = {
     "loss": ("evolvent.training.losses",),
     "optimizer": ("evolvent.training.optim",),
     "model": ("evolvent.models",),
+    "sampler": ("evolvent.policies.samplers",),
     "suite": ("evolvent.evals.measure",),
 }
 

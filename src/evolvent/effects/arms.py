@@ -18,7 +18,7 @@ from evolvent.errors import BadInput
 from evolvent.evals.contrast import Spent
 from evolvent.evals.diagnosis import Diagnosis
 from evolvent.evals.measure import Suite
-from evolvent.plans import Improve, check
+from evolvent.plans import Improve, check, part
 from evolvent.policies.policy import Policy
 from evolvent.records import Cell, Report
 from evolvent.store import Run
@@ -125,6 +125,7 @@ def build_policies(plan: Improve) -> dict[str, Policy]:
             adapter=plan.adapter,
             engine=plan.engine,
             gradient_checkpointing=plan.gradient_checkpointing,
+            sampler=part(plan.sampler, name) if name in plan.trained else None,
         )
         for number, name in enumerate(sorted(set(plan.seats.values())))
     }

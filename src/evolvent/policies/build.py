@@ -9,6 +9,7 @@ from urllib.parse import urldefrag
 from evolvent.errors import BadInput
 from evolvent.policies.endpoint import Endpoint
 from evolvent.policies.policy import Policy
+from evolvent.policies.sampler import SamplerPlan
 
 
 def build_policy(
@@ -22,10 +23,16 @@ def build_policy(
     adapter: str | None = None,
     engine: str = "auto",
     gradient_checkpointing: bool = False,
+    sampler: SamplerPlan | None = None,
 ) -> Policy:
-    """A policy called `name`; `texts` teach the tokenizer of a new model that wants a learned vocabulary."""
+    """A policy called `name`; `texts` teach the tokenizer of a new model that wants a learned vocabulary.
+
+    With a `sampler` its weights are trained here and sampled by another engine.
+    """
     from evolvent.models.spec import NANO, ModelSpec
 
+    if sampler is not None and isinstance(model, str) and model.startswith(("http://", "https://")):
+        raise BadInput("an endpoint samples itself", where="sampler", got=model, wanted="weights", cure="sampler=null")
     if isinstance(model, str) and model.startswith(("http://", "https://")):
         return endpoint_at(model, name)
     if not isinstance(model, str | ModelSpec):
@@ -35,6 +42,7 @@ def build_policy(
     from evolvent.models import adapters, checkpoints, devices
     from evolvent.models.spec import build
     from evolvent.models.tokenizer import build_tokenizer
+    from evolvent.policies.elsewhere import SampledElsewhere
     from evolvent.policies.local import LocalPolicy
 
     if isinstance(model, ModelSpec) or model == "nano":
@@ -51,7 +59,8 @@ def build_policy(
         weights = adapters.attach_lora(weights, seed=seed)
     if gradient_checkpointing:
         devices.checkpoint_gradients(weights)
-    return LocalPolicy(weights, tokenizer, name=name, engine=engine)
+    policy = LocalPolicy(weights, tokenizer, name=name, engine=engine)
+    return policy if sampler is None else SampledElsewhere(policy, sampler)
 
 
 def endpoint_at(url: str, name: str) -> Endpoint:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -29,6 +30,7 @@ class Pairwise:
     high: float = 0.2
     least: float = 0.1
     most: float = 10.0
+    is_importance_weighted: ClassVar[bool] = True  # by products over rows, which have no place for a correction
 
     @property
     def needs(self) -> tuple[str, ...]:

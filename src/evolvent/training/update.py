@@ -17,8 +17,10 @@ from evolvent.credit.batch import Batch, Row
 from evolvent.credit.packing import pack_by_group, pack_by_length
 from evolvent.credit.pairs import pack_whole_groups, pairs_of
 from evolvent.models.layout import Layout
+from evolvent.policies.elsewhere import bounds_of
 from evolvent.training.gates import check_finite, check_gap
 from evolvent.training.losses import Loss, Tokens, Totals
+from evolvent.training.mismatch import Mismatch, corrected
 from evolvent.training.optim import LiveOptimizer
 
 
@@ -68,21 +70,23 @@ def update(
 ) -> dict[str, float]:
     """Train on a batch, one step of the optimizer for each of `num_parts` parts.
 
-    With one part the old log-probabilities are the new ones, read from the same forward pass; with several they are
+    Where an engine elsewhere sampled, its distance is bounded by its own bounds and corrected for once. With one part
+    the old log-probabilities are the new ones, read from the same forward pass; with several they are
     those of before the first step, so that only there the ratio leaves 1 and a clip has something to do.
     """
     if not batch.rows:
         return {"num_rows": 0, "num_tokens": 0}
-    reader = _Reader(policy, loss, reference)
+    bounds = bounds_of(policy)
+    reader = _Reader(policy, corrected(loss, bounds), reference)
     parts = [reader.pack(rows, micro_tokens) for rows in split_groups(batch.rows, num_parts)]
-    sums = _Sums()
+    sums = _Sums(Mismatch(bounds) if bounds else None)
     olds = [[reader.read_old(rows, sums) for rows in packs] for packs in parts] if len(parts) > 1 else None
     if olds:
-        check_gap(sums.gap, max_logprob_gap, policy)
+        sums.check(max_logprob_gap, policy)
     for i, packs in enumerate(parts):
         optimizer.clear()  # an update that a gate stopped leaves its gradients behind
         value = reader.backward(packs, olds[i] if olds else None, sums)
-        check_gap(sums.gap, max_logprob_gap, policy)
+        sums.check(max_logprob_gap, policy)
         check_finite(value, policy)
         norm = optimizer.clip()
         check_finite(norm, policy)
@@ -195,7 +199,8 @@ def _sum_told(loss: Loss, name: str, tokens: Tokens) -> float:
 class _Sums:
     """What is added up over micro-batches."""
 
-    def __init__(self) -> None:
+    def __init__(self, mismatch: Mismatch | None = None) -> None:
+        self.mismatch = mismatch
         self.loss = self.norm = self.entropy = self.kl = self.gap = self.cut = self.drift = 0.0
         self.num_tokens = self.num_known = self.num_positions = self.num_computed = self.num_read = 0
 
@@ -216,6 +221,15 @@ class _Sums:
             self.num_known += len(gap_N)
             self.kl += float(gap_N.sum())
             self.gap = float(np.maximum(self.gap, float(gap_N.abs().max())))  # unlike max(), it keeps a NaN
+        if self.mismatch is not None:
+            self.mismatch.add(micro.sampler_N[micro.known_N], old_N[micro.known_N])
+
+    def check(self, max_logprob_gap: float, policy: Any) -> None:
+        """Stop where sampler and trainer are too far apart: in any token for one program, in the mean for two."""
+        if self.mismatch is not None:
+            self.mismatch.check(policy)
+        else:
+            check_gap(self.gap, max_logprob_gap, policy)
 
     def told(self) -> dict[str, float]:
         """The sums as means over tokens and shares."""
@@ -228,4 +242,5 @@ class _Sums:
             "ratio_spread": math.sqrt(self.drift / self.num_tokens),  # about 1, over tokens
             "padding_share": 1 - self.num_computed / max(self.num_positions, 1),
             "shared_share": 1 - self.num_computed / max(self.num_read, 1),
+            **(self.mismatch.told() if self.mismatch is not None else {}),
         }
