@@ -187,7 +187,7 @@ def _tool_from_wire(entry: object, where: str) -> Tool:
         raise BadInput(
             "not a tool", where=where, got=repr(entry)[:200], wanted='{"type": "function", "function": {..}}'
         )
-    if function.get("strict") is False:
+    if isinstance(function.get("strict"), bool):  # a wish about how calls are decoded; one that does not fit is told
         function = {key: value for key, value in function.items() if key != "strict"}
     _refuse_others(function, {"name", "description", "parameters"}, f"{where}.function")
     parameters = function.get("parameters") or {"type": "object", "properties": {}}
