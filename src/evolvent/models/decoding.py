@@ -70,6 +70,21 @@ class KVCache:
             self.keys = [F.pad(k, pad) for k in self.keys]
             self.values = [F.pad(v, pad) for v in self.values]
 
+    def resize(self, rows: int, max_len: int) -> None:
+        """Make room for so many rows and columns, no more and no fewer; what fits into it stays."""
+        kept_rows, kept_len = min(rows, self.rows), min(max_len, self.max_len)
+        for stores in (self.keys, self.values):
+            for n, store in enumerate(stores):
+                stores[n] = store.new_zeros(rows, store.shape[1], max_len, store.shape[3])
+                stores[n][:kept_rows, :, :kept_len] = store[:kept_rows, :, :kept_len]
+
+    def put(self, other: KVCache, start: int) -> None:
+        """Write all rows of another cache over the rows from `start` on; there is room for them."""
+        span = slice(start, start + other.rows)
+        self.grow(other.max_len)
+        for mine, theirs in zip((*self.keys, *self.values), (*other.keys, *other.values), strict=True):
+            mine[span, :, : other.max_len] = theirs
+
     def take(self, row_R: Tensor) -> KVCache:
         """A new cache of these rows in this order (repeats allowed)."""
         taken = object.__new__(KVCache)

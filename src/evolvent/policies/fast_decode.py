@@ -41,8 +41,8 @@ class FastEngine:
         self.weights, self.pad_id = fast.FastWeights(model), pad_id
         self._device = next(model.parameters()).device
         is_compiled = self._device.type == "cpu" and model.dtype == torch.bfloat16
-        self._grain = GRAIN if is_compiled else 1
-        self._products = model.config.hidden_size**2
+        self.grain = GRAIN if is_compiled else 1
+        self.products = model.config.hidden_size**2
         self._caches: list[KVCache] = []
         self._kept: dict[str, tuple[int, int, tuple[int, ...]]] = {}  # call id -> cache, row, tokens computed
 
@@ -99,27 +99,26 @@ class FastEngine:
         numbers = sorted(numbers, key=lambda i: place[rows[i]])
         lengths = [len(tokens) for tokens in unique]
         cache = KVCache(self.weights, len(unique))
-        logits_UV = self._read(cache, unique, self._index([0] * len(unique)), level=0)
+        logits_UV = self.read(cache, unique, self.index([0] * len(unique)), level=0)
         if len(unique) == len(numbers):
             return _Started(numbers, cache, logits_UV, lengths[0] if lengths[0] == lengths[-1] else None)
-        row_R = self._index([place[rows[i]] for i in numbers])
-        shared = KVCache(self.weights, len(numbers), cache.as_prompts(self._index(lengths)), row_R)
+        row_R = self.index([place[rows[i]] for i in numbers])
+        shared = KVCache(self.weights, len(numbers), cache.as_prompts(self.index(lengths)), row_R)
         return _Started(numbers, shared, logits_UV[row_R], 0)
 
     def _continue(self, prompts: Sequence[Prompt], numbers: list[int], which: int) -> _Started:
         kept = {i: self._kept[prompts[i].continues or ""] for i in numbers}
         new = {i: (prompts[i].tokens or ())[len(kept[i][2]) :] for i in numbers}
         numbers = sorted(numbers, key=lambda i: len(new[i]), reverse=True)
-        cache = self._caches[which].take(self._index([kept[i][1] for i in numbers]))
-        starts = self._index([len(kept[i][2]) for i in numbers])
-        return _Started(numbers, cache, self._read(cache, [new[i] for i in numbers], starts), None)
+        cache = self._caches[which].take(self.index([kept[i][1] for i in numbers]))
+        starts = self.index([len(kept[i][2]) for i in numbers])
+        return _Started(numbers, cache, self.read(cache, [new[i] for i in numbers], starts), None)
 
-    def _index(self, numbers: Sequence[int]) -> Tensor:
+    def index(self, numbers: Sequence[int]) -> Tensor:
+        """Numbers as a tensor where the weights are."""
         return torch.tensor(numbers, dtype=torch.long, device=self._device)
 
-    def _read(
-        self, cache: KVCache, chunks: Sequence[Sequence[int]], starts: Tensor, level: int | None = None
-    ) -> Tensor:
+    def read(self, cache: KVCache, chunks: Sequence[Sequence[int]], starts: Tensor, level: int | None = None) -> Tensor:
         """Feed one chunk per row, longest first, and give the logits after its last token.
 
         One long chunk (an error message, say) must not pad all others: what all rows have is read at once, and the
@@ -159,7 +158,7 @@ class FastEngine:
         stop_V = torch.zeros(logits_RV.shape[-1], dtype=torch.bool, device=device)
         stop_V[sorted(stop)] = True
         row_at = torch.arange(num, device=device)  # cache place -> row
-        number_R = self._index(started.numbers)
+        number_R = self.index(started.numbers)
         position = torch.tensor([len(r) for r in rows], device=device)
         live = seated = num
         for t in range(max(rooms)):
@@ -175,12 +174,12 @@ class FastEngine:
                 live, token, position = _move_behind(cache, row_at, position, token, ended, live)
                 if not live:
                     break
-            read = min(num, self._grain * -(-live // self._grain))  # rows that have ended may ride along
+            read = min(num, self.grain * -(-live // self.grain))  # rows that have ended may ride along
             if 2 * read <= seated:  # prompts that nobody reads any more are dropped
                 cache.seat(read)
                 seated = read
             now = None if started.level is None else started.level + t
-            if read * self._products < WORTH_THREADS:
+            if read * self.products < WORTH_THREADS:
                 torch.set_num_threads(1)
             token_R1 = F.pad(token, (0, read - live))[:, None]
             hidden = chunk(self.weights, cache, token_R1, position[:read], now)

@@ -20,7 +20,8 @@ from evolvent.models.layout import Layout, lay_flat, lay_padded
 from evolvent.models.render import Renderer
 from evolvent.policies.decode import Draws, Engine, GenericEngine
 from evolvent.policies.fast_decode import FastEngine
-from evolvent.policies.policy import Watch
+from evolvent.policies.flow import FastFlow
+from evolvent.policies.policy import Flow, Watch
 from evolvent.policies.scoring import Scored, score_rows
 from evolvent.policies.transcript import Stops, renumbered
 from evolvent.records import Completion, Finish, Prompt, Sampling
@@ -38,6 +39,7 @@ class LocalPolicy:
         self.version = 0
         self.max_context = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30)
         self.pad_id = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id)
+        self.vocab_size = int(model.get_input_embeddings().num_embeddings)
         self.engine = self._choose_engine(engine)
         model.eval()
 
@@ -75,6 +77,10 @@ class LocalPolicy:
         found = stops.found if stops else ()
         made = zip(prompts, call_ids, rows, strict=True)
         return [self.completion(p, c, row, i in found, self.engine.name) for i, (p, c, row) in enumerate(made)]
+
+    def flow(self) -> Flow | None:
+        """Sampling in which rows begin and end one by one; the fast engine alone can."""
+        return FastFlow(self, self.engine) if isinstance(self.engine, FastEngine) else None
 
     def open_calls(self, prompts: Sequence[Prompt], how: Sampling) -> list[str]:
         """A name for each call that can be answered so; BadInput for one that cannot."""

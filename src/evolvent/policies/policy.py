@@ -53,6 +53,36 @@ class Streams(Protocol):
         ...
 
 
+class Flow(Protocol):
+    """Rows that are sampled together though they begin and end one by one."""
+
+    @property
+    def num_live(self) -> int:
+        """Rows that have begun, or will with the next step, and have not ended."""
+        ...
+
+    def admit(self, prompts: Sequence[Prompt], how: Sampling) -> list[int]:
+        """Numbers of rows that begin with the next step; BadInput where one of them cannot."""
+        ...
+
+    def end(self, rows: Collection[int]) -> None:
+        """These rows end with the next step, and nobody hears of them."""
+        ...
+
+    def step(self) -> tuple[Step, dict[int, Completion]]:
+        """One token for every live row, and the completions of those that end with it."""
+        ...
+
+
+@runtime_checkable
+class Flows(Protocol):
+    """A policy whose rows need not begin together."""
+
+    def flow(self) -> Flow | None:
+        """A flow without rows; None where the engine at work has none."""
+        ...
+
+
 @runtime_checkable
 class Trainable(Protocol):
     """A policy with weights that an update can change."""

@@ -53,7 +53,7 @@ class Stops:
     def __init__(self, prompts: Sequence[Prompt], text: TokenText, watch: Watch | None = None) -> None:
         self.found: set[int] = set()
         self._watch = watch
-        self._tails = {row: _Tail(prompt.stops, text) for row, prompt in enumerate(prompts) if prompt.stops}
+        self._tails = {row: Tail(prompt.stops, text) for row, prompt in enumerate(prompts) if prompt.stops}
 
     def __call__(self, step: Step) -> Collection[int]:
         """Rows that end here, those of the watch behind this one included."""
@@ -64,7 +64,7 @@ class Stops:
         return self.found.union(more) if more else self.found
 
 
-class _Tail:
+class Tail:
     """The end of a row's text, as long as a stop string that is not complete yet can be."""
 
     def __init__(self, stops: Sequence[str], text: TokenText) -> None:

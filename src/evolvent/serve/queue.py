@@ -1,23 +1,24 @@
-"""Collects what many clients ask at once, and asks the policy one batch at a time in a thread of its own."""
+"""Where requests wait for the policy, which speaks in a thread of its own: in batches, or in a flow."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
 
 from evolvent.errors import BadInput
-from evolvent.policies.policy import Policy, Step, Streams
+from evolvent.policies.policy import Flows, Policy, Step, Streams
 from evolvent.records import Completion, Prompt, Sampling
 from evolvent.serve.meters import Meters
 from evolvent.serve.refusals import Busy
 
 MAX_BATCH = 64
-"""Prompts in one call of the policy; more wait, so that memory stays bounded."""
+"""Prompts that are sampled together; more wait, so that memory stays bounded."""
 
 Top = tuple[tuple[int, float], ...]
 """The likeliest tokens of one place with their log-probabilities."""
@@ -40,17 +41,10 @@ Hear = Callable[[Sequence[Heard]], None]
 """Called in the event loop with what one step brought, one token a row."""
 
 
-@runtime_checkable
-class Forgets(Protocol):
-    """A policy that keeps context between calls, which no client of ours refers to."""
-
-    def forget(self) -> None:
-        """Drop it."""
-        ...
-
-
 @dataclass(slots=True, eq=False)
-class _Waiting:
+class Waiting:
+    """One client's prompts from the moment they come until they are answered."""
+
     prompts: tuple[Prompt, ...]
     how: Sampling
     reply: asyncio.Future[list[Completion]]
@@ -59,19 +53,25 @@ class _Waiting:
     since_s: float = field(default_factory=time.perf_counter)
     was_heard: bool = False
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        return self.reply.done()
+
 
 class Queue:
-    """Requests that arrive while the policy speaks are answered together in its next call.
+    """At most `max_waiting` prompts wait; whoever comes then is told to come back.
 
-    At most `max_waiting` prompts wait; whoever comes then is told to come back. A caller that is cancelled leaves: its
-    prompts are not sampled any further where the policy can be interrupted.
+    A caller that is cancelled leaves: its prompts are not sampled any further where the policy can be interrupted.
     """
 
     def __init__(self, policy: Policy, meters: Meters, max_waiting: int = 256) -> None:
         self.policy, self.meters, self.max_waiting = policy, meters, max_waiting
-        self._waiting: list[_Waiting] = []
-        self._worker: asyncio.Task[None] | None = None
-        self._batch_s = 1.0  # how long a batch takes, for those who are sent away
+        self._waiting: list[Waiting] = []
+        self._lock = threading.Lock()
+        self._is_at_work = False
+        self._num_alone = 0
+        self._wait_s = 1.0  # how long somebody waited lately, for those who are sent away
         # one thread: a policy is never asked twice at the same time, and the event loop goes on answering
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="policy")
 
@@ -91,15 +91,15 @@ class Queue:
         if num_top and not isinstance(self.policy, Streams):
             raise BadInput("this policy tells no log-probabilities of tokens it did not draw", where="top_logprobs")
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(tuple(prompts), how, loop.create_future(), hear, num_top)
-        self._waiting.append(waiting)
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._work())
+        waiting = Waiting(tuple(prompts), how, loop.create_future(), hear, num_top)
+        with self._lock:
+            self._waiting.append(waiting)
+        loop.call_soon(self._begin)  # requests of the same tick belong together
         try:
             return await waiting.reply
         finally:  # a cancelled caller leaves a cancelled future, which the thread sees
-            if waiting in self._waiting:
-                self._waiting.remove(waiting)
+            with self._lock:
+                self._waiting = [other for other in self._waiting if other is not waiting]
 
     async def alone(self, function: Callable[[], _Made]) -> _Made:
         """What a function returns that runs in the policy's thread while nobody samples (an update of weights, say)."""
@@ -107,134 +107,109 @@ class Queue:
 
     def submit(self, function: Callable[[], _Made]) -> Future[_Made]:
         """The same for callers outside the event loop."""
-        return self._thread.submit(function)
+
+        def work() -> _Made:
+            try:
+                return function()
+            finally:
+                with self._lock:
+                    self._num_alone -= 1
+                self._begin()
+
+        with self._lock:
+            self._num_alone += 1
+        return self._thread.submit(work)
+
+    # ------------------------------------------------------------ for the policy's thread
+
+    def take(self, fits: Callable[[Waiting], bool]) -> list[Waiting]:
+        """Those who fit, in the order they came; they wait no longer. Nobody while a function waits to run alone."""
+        with self._lock:
+            if self._num_alone:
+                return []
+            taken = [waiting for waiting in self._waiting if fits(waiting)]
+            self._waiting = [waiting for waiting in self._waiting if waiting not in taken]
+        now_s = time.perf_counter()
+        for waiting in taken:
+            self._wait_s = now_s - waiting.since_s
+            self.meters.seconds.add(self._wait_s, "queue")
+        return taken
+
+    def first(self) -> Waiting | None:
+        """Who has waited longest."""
+        with self._lock:
+            return self._waiting[0] if self._waiting else None
+
+    def settle(self, waiting: Waiting, outcome: list[Completion] | Exception) -> None:
+        """Answer somebody."""
+        _in_loop(waiting, lambda: _settle(waiting, outcome))
+
+    def _begin(self) -> None:
+        with self._lock:
+            begins = bool(self._waiting) and not self._is_at_work and not self._num_alone
+            self._is_at_work = self._is_at_work or begins
+        if begins:
+            self._thread.submit(self._work)
+
+    def _work(self) -> None:
+        from evolvent.serve.speaking import speak_in_batches, speak_in_flow
+
+        try:
+            flow = self.policy.flow() if isinstance(self.policy, Flows) else None
+            if flow is None:
+                speak_in_batches(self)
+            else:
+                speak_in_flow(self, flow)
+        except Exception as error:
+            for waiting in self.take(lambda _: True):
+                self.settle(waiting, error)
+            raise
+        finally:
+            with self._lock:
+                self._is_at_work = False
+            self._begin()
 
     def _make_room(self, num: int) -> None:
         """Raise Busy where the queue is full; a request larger than the queue may come when nobody waits."""
         if self._waiting and self.num_waiting + num > self.max_waiting:
-            batches = 1 + self.num_waiting / MAX_BATCH
-            raise Busy(f"{self.num_waiting} prompts wait already", max(1, math.ceil(batches * self._batch_s)))
-
-    async def _work(self) -> None:
-        await asyncio.sleep(0)  # requests of the same tick belong to the same batch
-        while self._waiting:
-            batch = self._next_batch()
-            start_s = time.perf_counter()
-            for waiting in batch:
-                self.meters.seconds.add(start_s - waiting.since_s, "queue")
-            try:
-                made = await self._sample(batch)
-            except Exception as error:  # handed to the client it belongs to, whatever it is
-                await self._answer_apart(batch, error)
-                continue
-            self._batch_s = time.perf_counter() - start_s
-            for waiting in batch:
-                _settle(waiting, made[: len(waiting.prompts)])
-                del made[: len(waiting.prompts)]
-
-    def _next_batch(self) -> list[_Waiting]:
-        """The first that waits, and all whose sampling differs by its length alone, as far as there is room."""
-        first, num_prompts = self._waiting[0], 0
-        batch: list[_Waiting] = []
-        rest: list[_Waiting] = []
-        for waiting in self._waiting:
-            fits = not batch or num_prompts + len(waiting.prompts) <= MAX_BATCH
-            if _together([first, waiting]) == _together([waiting, first]) and fits:
-                batch.append(waiting)
-                num_prompts += len(waiting.prompts)
-            else:
-                rest.append(waiting)
-        self._waiting = rest
-        return batch
-
-    async def _answer_apart(self, batch: list[_Waiting], error: Exception) -> None:
-        """One bad prompt must not fail its neighbours: after a failure everybody is asked for alone.
-
-        Whose tokens have been heard already is told of the failure: they cannot be taken back.
-        """
-        for waiting in batch:
-            if len(batch) == 1 or waiting.was_heard:
-                _settle(waiting, error)
-                continue
-            try:
-                _settle(waiting, await self._sample([waiting]))
-            except Exception as own:
-                _settle(waiting, own)
-
-    async def _sample(self, batch: Sequence[_Waiting]) -> list[Completion]:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._sample_now, batch, loop)
-
-    def _sample_now(self, batch: Sequence[_Waiting], loop: asyncio.AbstractEventLoop) -> list[Completion]:
-        prompts, how = [prompt for waiting in batch for prompt in waiting.prompts], _together(batch)
-        self.meters.rows.observe(len(prompts))
-        try:
-            with self.meters.part("sample"):
-                if isinstance(self.policy, Streams):
-                    return self.policy.sample_now(prompts, how, self._listening(batch, how, loop))
-                return asyncio.run(self.policy.sample(prompts, how))
-        finally:
-            if isinstance(self.policy, Forgets):
-                self.policy.forget()
-
-    def _listening(self, batch: Sequence[_Waiting], how: Sampling, loop: asyncio.AbstractEventLoop) -> _Listening:
-        return _Listening(batch, how, loop, getattr(self.policy, "version", 0))
+            raise Busy(f"{self.num_waiting} prompts wait already", max(1, math.ceil(self._wait_s)))
 
 
-class _Listening:
-    """The watch of one batch: passes on what rows drew to those who want to hear it, and ends rows of the gone."""
+def tell(waiting: Waiting, heard: list[Heard]) -> None:
+    """Let somebody hear what a step brought, if there is an ear."""
+    hear = waiting.hear
 
-    def __init__(self, batch: Sequence[_Waiting], how: Sampling, loop: asyncio.AbstractEventLoop, version: int) -> None:
-        self.batch, self.how, self.loop, self.version = batch, how, loop, version
-        self.owners = [(waiting, place) for waiting in batch for place in range(len(waiting.prompts))]
-        self.has_ears = any(waiting.hear for waiting in batch)
+    def told() -> None:
+        if hear is not None and not waiting.is_gone:
+            hear(heard)
 
-    def __call__(self, step: Step) -> Collection[int]:
-        """Rows that nobody waits for any more."""
-        if self.has_ears:
-            told = self._told(step)
-            if told:
-                self.loop.call_soon_threadsafe(_tell, told)
-        if not any(waiting.reply.done() for waiting in self.batch):
-            return ()
-        return {row for row in step.rows if self.owners[row][0].reply.done()}
-
-    def _told(self, step: Step) -> list[tuple[_Waiting, list[Heard]]]:
-        """What each of those who listen hears of a step."""
-        drawn = zip(step.rows, step.tokens, step.sampled, step.model, strict=True)
-        told: dict[int, tuple[_Waiting, list[Heard]]] = {}
-        for line, (row, token, sampled, model) in enumerate(drawn):
-            waiting, place = self.owners[row]
-            if waiting.hear is None:
-                continue
-            top = self._top(step, line, waiting.num_top) if waiting.num_top else ()
-            told.setdefault(id(waiting), (waiting, []))[1].append(
-                Heard(place, token, sampled, model, top, self.version)
-            )
-        return list(told.values())
-
-    def _top(self, step: Step, line: int, num: int) -> Top:
-        from evolvent.policies.decode import likeliest
-
-        ids, values = likeliest(step.logits[line : line + 1], self.how, num)
-        pairs = zip(ids[0].tolist(), values[0].tolist(), strict=True)
-        return tuple((token, value) for token, value in pairs if value > -math.inf)
+    waiting.was_heard = True
+    _in_loop(waiting, told)
 
 
-def _tell(told: Sequence[tuple[_Waiting, list[Heard]]]) -> None:
-    for waiting, heard in told:
-        if waiting.hear is not None and not waiting.reply.done():
-            waiting.was_heard = True
-            waiting.hear(heard)
+def heard_of(step: Step, line: int, owner: tuple[Waiting, int], version: int) -> Heard:
+    """What the owner of a line of a step hears of it."""
+    waiting, place = owner
+    top = _top(step, line, waiting) if waiting.num_top else ()
+    return Heard(place, step.tokens[line], step.sampled[line], step.model[line], top, version)
 
 
-def _together(batch: Sequence[_Waiting]) -> Sampling:
-    """The sampling of a batch: that of the first, as long as the longest; each prompt carries its own limit."""
-    return replace(batch[0].how, max_tokens=max(waiting.how.max_tokens for waiting in batch))
+def _top(step: Step, line: int, waiting: Waiting) -> Top:
+    from evolvent.policies.decode import likeliest
+
+    ids, values = likeliest(step.logits[line : line + 1], waiting.how, waiting.num_top)
+    pairs = zip(ids[0].tolist(), values[0].tolist(), strict=True)
+    return tuple((token, value) for token, value in pairs if value > -math.inf)
 
 
-def _settle(waiting: _Waiting, outcome: list[Completion] | Exception) -> None:
-    if waiting.reply.done():  # its client has gone
+def _in_loop(waiting: Waiting, function: Callable[[], None]) -> None:
+    loop = waiting.reply.get_loop()
+    if not loop.is_closed():  # the server may have ended while the policy spoke
+        loop.call_soon_threadsafe(function)
+
+
+def _settle(waiting: Waiting, outcome: list[Completion] | Exception) -> None:
+    if waiting.is_gone:
         return
     if isinstance(outcome, Exception):
         waiting.reply.set_exception(outcome)
