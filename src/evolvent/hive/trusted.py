@@ -1,0 +1,87 @@
+"""Asks a task's scorer, in a process of its own: what to pose for a seed, and what predictions are worth."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evolvent.errors import VerifierError
+from evolvent.hive import trusted_inside
+from evolvent.hive.paths import complain
+from evolvent.hive.task import INPUTS, SCORER, HiveTask
+
+MEMORY_BYTES = 2**31
+MAX_LOG = 4096
+SEALED, HOLDOUT = "sealed", "holdout"
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What the scorer said about predictions: one number for each case, or why there is none."""
+
+    cases: tuple[float, ...] = ()
+    why: str = ""
+
+
+def pose(task: HiveTask, folder: Path, seed: int, bundle: str = SEALED) -> Mapping[str, bytes]:
+    """The questions of one seed, as files below `inputs/`; VerifierError where the scorer breaks."""
+    answer = _ask(task, folder, {"verb": "pose", "seed": seed, "bundle": bundle}, b"")
+    files = {f"{INPUTS}/{name}": base64.b64decode(data) for name, data in answer["files"].items()}
+    for path in files:
+        if trouble := complain(path):
+            raise VerifierError(f"the scorer poses a file that {trouble}", where=f"{folder}: {SCORER}", got=ascii(path))
+    return files
+
+
+def score(task: HiveTask, folder: Path, seed: int, predictions: bytes, bundle: str = SEALED) -> Marks:
+    """What predictions are worth on one seed; VerifierError where it is the scorer that breaks."""
+    answer = _ask(task, folder, {"verb": "score", "seed": seed, "bundle": bundle}, predictions)
+    if "invalid" in answer:
+        return Marks(why=str(answer["invalid"]))
+    cases = tuple(answer["cases"])
+    low, high = task.range or (-sys.float_info.max, sys.float_info.max)
+    if not all(low <= number <= high for number in cases):
+        odd = next(number for number in cases if not low <= number <= high)
+        raise VerifierError(
+            "the scorer left its range", where=f"{folder}: {SCORER}", got=odd, wanted=f"{low} to {high}"
+        )
+    return Marks(cases)
+
+
+def _ask(task: HiveTask, folder: Path, asked: dict[str, Any], predictions: bytes) -> dict[str, Any]:
+    bundle = asked.pop("bundle")
+    data = folder / (HOLDOUT if bundle == HOLDOUT and (folder / HOLDOUT).is_dir() else SEALED)
+    seconds = task.budget.scoring_seconds
+    asked |= {"scorer": str(folder / SCORER), "data": str(data), "seconds": seconds, "memory_bytes": MEMORY_BYTES}
+    with tempfile.TemporaryDirectory(prefix="evolvent-scorer-") as empty:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-I", "-B", str(trusted_inside.__file__)],
+                input=json.dumps(asked).encode() + b"\n" + predictions,
+                capture_output=True,
+                cwd=empty,
+                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"},
+                timeout=seconds,
+                check=False,
+                start_new_session=True,
+            )
+        except subprocess.TimeoutExpired:
+            cure = "raise budget.scoring_seconds, or make it faster"
+            got = f"no answer to {asked['verb']} after {seconds} s"
+            raise VerifierError("the scorer is late", where=f"{folder}: {SCORER}", got=got, cure=cure) from None
+    if done.returncode != 0:
+        raise VerifierError(
+            "the scorer broke",
+            where=f"{folder}: {SCORER}",
+            got=f"exit {done.returncode} on {asked['verb']}\n{done.stderr.decode(errors='replace')[-MAX_LOG:]}",
+            cure="run it by hand on this seed",
+        )
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer

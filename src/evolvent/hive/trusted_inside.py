@@ -1,0 +1,103 @@
+"""Runs a task's scorer in a process of its own, where no line of an artifact ever runs: predictions come in as bytes.
+
+Started from its path as `python -I -B`; nothing but the standard library may be imported here.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import os
+import resource
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+MAX_CASES = 100_000
+
+
+class Invalid(Exception):
+    """Predictions that cannot be scored, and why."""
+
+
+def main() -> None:
+    """Answer one question: a header of one line and predictions come in, one JSON object goes out."""
+    answers = os.dup(1)
+    os.dup2(2, 1)  # what the scorer prints is log
+    header = json.loads(sys.stdin.buffer.readline())
+    predictions = sys.stdin.buffer.read()
+    _limit(header["seconds"], header["memory_bytes"])
+    answer = _answer(header, predictions)
+    with os.fdopen(answers, "w", encoding="utf-8") as stream:
+        json.dump(answer, stream, allow_nan=False)
+
+
+def read_json(data: bytes) -> Any:
+    """JSON as its standard has it: no NaN, no key twice; what is nested too deep or has endless digits is refused."""
+    try:
+        return json.loads(data.decode("utf-8"), parse_constant=_refuse, object_pairs_hook=_pairs, parse_float=_number)
+    except (ValueError, RecursionError) as error:
+        raise Invalid(f"the predictions are not JSON: {error}") from None
+
+
+def _answer(header: dict[str, Any], predictions: bytes) -> dict[str, Any]:
+    # its text is compiled here: an import would leave a cache beside the sealed files
+    sys.modules["scoring"] = sys.modules["__main__"]  # for `from scoring import Invalid, read_json`
+    scorer = types.ModuleType("scorer")
+    scorer.__file__ = header["scorer"]
+    text = Path(header["scorer"]).read_bytes()
+    exec(compile(text, "sealed/score.py", "exec"), scorer.__dict__)
+    data = Path(header["data"])
+    if header["verb"] == "pose":
+        files = scorer.pose(header["seed"], data)
+        return {"files": {name: base64.b64encode(content).decode() for name, content in files.items()}}
+    try:
+        found = scorer.score(header["seed"], data, predictions)
+    except Invalid as error:
+        return {"invalid": str(error)[:500]}
+    except Exception as error:
+        # its questions were asked already and the baseline was scored: it is these predictions that it cannot read
+        return {"invalid": f"the scorer cannot read the predictions: {type(error).__name__}: {str(error)[:300]}"}
+    return {"cases": _check_cases(found)}
+
+
+def _check_cases(found: Any) -> list[float]:
+    cases = list(found) if isinstance(found, list | tuple) else [found]
+    if not 1 <= len(cases) <= MAX_CASES:
+        raise ValueError(f"the scorer gave {len(cases)} numbers")
+    for number in cases:
+        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+            raise ValueError(f"the scorer gave {number!r}, which is no finite number")
+    return [float(number) for number in cases]
+
+
+def _limit(seconds: float, memory_bytes: int) -> None:
+    for kind, most in (
+        (resource.RLIMIT_CPU, math.ceil(seconds)),
+        (resource.RLIMIT_AS, memory_bytes),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def _refuse(word: str) -> float:
+    raise ValueError(f"{word} is no number")
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(text[:40])
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+if __name__ == "__main__":
+    main()
