@@ -1,7 +1,6 @@
 """A tool agent without any library, which the trainer starts as a process of its own for each task.
 
-The address of its model is in OPENAI_BASE_URL, the task on stdin as JSON, and its answer is the last line it prints. Its
-tool is a stack machine that no trainer knows of: `push 3`, `push 4`, `add`, `times`, `top`.
+The address of its model is in OPENAI_BASE_URL, the task on stdin as JSON, and its answer is the last line it prints.
 """
 
 import http.client

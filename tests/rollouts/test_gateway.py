@@ -4,11 +4,14 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from evolvent.errors import BadInput
+from evolvent.models import Renderer, build_tokenizer
 from evolvent.policies.wire import message_to_wire, messages_from_wire, messages_to_wire
 from evolvent.records import Finish, Message, Outcome, Tool, ToolCall, ToolResult, said
-from evolvent.rollouts.gateway import Asked, Lesson, Session
+from evolvent.rollouts.gateway import Asked, Lesson, Session, _form
 from evolvent.rollouts.play import play
 from evolvent.rollouts.seat import Budgets
 from evolvent.rollouts.workflows import Answer
@@ -16,6 +19,7 @@ from evolvent.training import gates
 
 CALC = Tool("calc", "Computes.", {"type": "object", "properties": {"expression": {"type": "string"}}})
 USER = said("user", "1+1?")
+RENDERER = Renderer(build_tokenizer())
 
 
 def plays(script, made=None):
@@ -276,6 +280,13 @@ def test_a_lesson_recites_the_worked_solution_inside_the_agents_own_prompts(stag
         assert episode.answer == "2" and len(turns) == spoken and all(t.finish == "recited" for t in turns)
         assert episode.traces[0].turns[0].message == system
     assert not puppet.made
+
+
+@given(st.lists(st.integers(0, 264), max_size=14), st.sampled_from([(), (CALC,), (CALC, replace(CALC, name="b"))]))
+@settings(max_examples=300, deadline=None)
+def test_whatever_tokens_a_policy_writes_their_message_is_known_again_when_it_comes_back(tokens, tools):
+    message = RENDERER.parse(tokens, tools)
+    assert _form(as_it_comes_back(message, 0)) == _form(message)
 
 
 def test_what_the_wire_makes_of_any_reply_comes_back_as_the_same_place(stage, nano, attempts):

@@ -9,7 +9,6 @@ import numpy as np
 import openai
 import pytest
 import torch
-from outside import EXAMPLES, attempts, clever, nano, played, stage
 
 from evolvent.credit.advantage import Standardized
 from evolvent.credit.batch import assign
@@ -26,6 +25,7 @@ from evolvent.training import gates
 from evolvent.training.losses import Clip, PolicyLoss, per_token, token_mean
 from evolvent.training.optim import AdamW
 from evolvent.training.update import update
+from outside import EXAMPLES, attempts, clever, nano, played, stage
 
 PLAIN = f"{EXAMPLES / 'plain_openai.py'}:agent"
 CALC = {

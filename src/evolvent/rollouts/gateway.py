@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from evolvent.errors import BadInput
 from evolvent.policies.transcript import first_stop
-from evolvent.records import Block, Completion, Finish, Message, Text, Tool, ToolResult
+from evolvent.records import Block, Completion, Finish, Message, Text, Tool, ToolCall, ToolResult
 from evolvent.rollouts.seat import START, BudgetSpent, Mark, Seat
 
 MAX_NOTES = 16
@@ -303,10 +303,21 @@ def _until(message: Message, stops: tuple[str, ...]) -> Message:
 
 def _form(message: Message) -> str:
     """What makes two messages one: role, words but for the white space around them, calls by parsed arguments."""
-    calls = [[c.name, c.raw.strip() if c.arguments is None else dict(c.arguments)] for c in message.calls]
+    calls = [[call.name, _arguments(call)] for call in message.calls]
     names = [block.name for block in message.blocks if isinstance(block, ToolResult)]
     told = [message.role, message.text.strip(), *([calls] if calls else []), *names]
     return json.dumps(told, ensure_ascii=False, sort_keys=True, default=list)
+
+
+def _arguments(call: ToolCall) -> object:
+    """The arguments of a call; those that could not be read as the wire gives them back: JSON where they are JSON."""
+    if call.arguments is not None:
+        return dict(call.arguments)
+    try:
+        found = json.loads(call.raw or "{}")
+    except (ValueError, RecursionError):
+        return call.raw.strip()
+    return found if isinstance(found, dict) else call.raw.strip()
 
 
 def _tools_form(tools: Sequence[Tool]) -> str:
