@@ -246,13 +246,13 @@ def _check_samplers(plan: Improve) -> None:
 
     given = plan.sampler if isinstance(plan.sampler, Mapping) else dict.fromkeys(plan.trained, plan.sampler)
     for name, sampler in given.items():
-        if sampler is not None and not hasattr(sampler, "begin"):
+        if sampler is not None and (isinstance(sampler, type) or not hasattr(sampler, "begin")):
             raise BadInput(
                 "not a sampler",
                 where="sampler",
                 got=repr(sampler)[:80],
                 wanted="Vllm(), VllmServer(url=...), Twin() or null",
-                cure="sampler=Vllm, or sampler='VllmServer(url=\"http://127.0.0.1:8000\")'",
+                cure="sampler='Vllm()', or sampler='VllmServer(url=\"http://127.0.0.1:8000\")'",
             )
         if sampler is not None:
             needs_correction(part(plan.practice.loss, name))

@@ -203,6 +203,11 @@ METHODS = {
         {"loss_type": "grpo", "use_vllm": True, "vllm_importance_sampling_correction": True},
         PolicyLoss(per_token, Clip(0.2, 0.28), sequence_mean, correction=Truncated(1.2)),
     ),
+    # the ratio is between the trainer's own two models, so a sampler's numbers come in through the weight alone
+    "gspo, corrected": (
+        {"loss_type": "grpo", **SEQUENCE, "use_vllm": True, "vllm_importance_sampling_correction": True},
+        PolicyLoss(per_sequence, Clip(0.2, 0.28), sequence_mean, correction=Truncated(1.2)),
+    ),
 }
 
 

@@ -242,5 +242,5 @@ class _Sums:
             "ratio_spread": math.sqrt(self.drift / self.num_tokens),  # about 1, over tokens
             "padding_share": 1 - self.num_computed / max(self.num_positions, 1),
             "shared_share": 1 - self.num_computed / max(self.num_read, 1),
-            **(self.mismatch.told() if self.mismatch is not None else {}),
+            **(self.mismatch.told() if self.mismatch is not None and self.mismatch.num else {}),
         }
