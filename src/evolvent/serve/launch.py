@@ -29,6 +29,7 @@ LAST_LINE, OUTPUT = "last line", "output"
 API_KEY, MODEL = "none", "agent"
 MAX_OUTPUT_BYTES = 1 << 20
 MAX_WHY_CHARS = 600
+POLL_S = 0.005
 GIVEN = ("task", "base_url", "api_key", "model")
 """The parameters that a function may have, by name."""
 
@@ -215,17 +216,24 @@ async def _run(words: list[str], errand: Errand) -> str:
     reads = [asyncio.ensure_future(_read(stream)) for stream in (process.stdout, process.stderr)]
     try:
         await _tell(process, errand)
-        status = await process.wait()
+        status = await _exited(process)
     finally:
         _end(process.pid)
         done, late = await asyncio.wait(reads, timeout=2)  # a child that left the group may hold the pipe open
         for read in late:
             read.cancel()
-        await process.wait()
+        await _exited(process)
     output, errors = (read.result() if read in done else b"" for read in reads)
     if status != 0:
         raise AgentFailed(f"exit status {status}: {errors.decode(errors='replace').strip() or 'no words on stderr'}")
     return _printed(output.decode(errors="replace"), errand.answer_is)
+
+
+async def _exited(process: asyncio.subprocess.Process) -> int:
+    """The exit status; wait() would wait for whoever else holds the pipes as well."""
+    while process.returncode is None:
+        await asyncio.sleep(POLL_S)
+    return process.returncode
 
 
 def _environment(errand: Errand) -> dict[str, str]:
