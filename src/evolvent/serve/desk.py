@@ -107,7 +107,13 @@ class PolicyDesk:
             cure = "ask /v1/chat/completions, or serve local weights"
             raise BadInput("this policy reads messages only", where="prompt", cure=cure)
         plain = self.renderer.plain
-        return [plain(prompt) if isinstance(prompt, str) else prompt for prompt in asked.prompts]
+        prompts = [plain(prompt) if isinstance(prompt, str) else prompt for prompt in asked.prompts]
+        highest = getattr(self.policy, "vocab_size", 1 << 40) - 1
+        for ids in prompts:
+            if not ids or max(ids) > highest:
+                got = f"id {max(ids)}" if ids else "no token"
+                raise BadInput("not a prompt of this model", where="prompt", got=got, wanted=f"ids 0..{highest}")
+        return list(prompts)
 
     async def speak(
         self,
