@@ -1,14 +1,16 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evolvent.records import Episode, Origin, Private, Reference, Task, Text, Trace, Turn, said
 from evolvent.records import Message as Words
-from evolvent.rewards.self_search import SelfSearched, is_match, matches, normalise, score_form, token_f1
-from evolvent.rollouts.self_search import BRACKETS, KINDS, PUBLISHED, named
+from evolvent.rewards.self_search import SelfSearched, SelfVoted, is_match, matches, normalise, score_form, token_f1
+from evolvent.rollouts.self_search import BRACKETS, KINDS, PUBLISHED, last_answer, named
 
 ROUND = "<think>t</think><search>q</search><information>i</information>"
-END = "<answer>a</answer>"
+END = "<answer>x</answer>"
 THINK = "<think>t</think>"
 
 
@@ -54,7 +56,7 @@ def test_the_form_has_the_values_of_the_sheet(reply, wanted):
         (THINK + "<think>a <search> b</think>" + END, "inside"),
         (THINK + "<note>n</note>" + END, "outside"),
         ("<think><note>n</note></think>" + END, "inside"),
-        (THINK + "<answer>a", "outside"),
+        (THINK + "<answer>x", "outside"),
     ],
 )
 def test_whoever_breaks_a_rule_earns_nothing_for_form_and_is_told_which(reply, why):
@@ -160,3 +162,16 @@ def test_words_of_an_engine_are_part_of_the_form_and_are_counted():
     (score,) = SelfSearched()([episode(reply, real=real, num_real=1, num_engine_calls=1)])
     assert score.components["format"] == 1.0
     assert (score.components["num_real"], score.components["num_searches"]) == (1.0, 1.0)
+
+
+def test_a_vote_stands_in_for_the_gold_answers():
+    """Two of three say x, so x is worth 0.9; the third has the gold answer, and only its form counts."""
+    replies = [ROUND + THINK + END, "<answer>X.</answer>", THINK + "<answer>tiru</answer>"]
+    said_so = [replace(episode(reply), answer=last_answer(reply, PUBLISHED)) for reply in replies]
+    assert [score.value for score in SelfVoted()(said_so)] == pytest.approx([1.0, 0.9, 0.05])
+
+
+def test_a_vote_needs_no_gold_answers():
+    unlabelled = replace(task(), private=None)
+    replies = [replace(episode(THINK + END, of=unlabelled), answer="x") for _ in range(2)]
+    assert [score.value for score in SelfVoted()(replies)] == pytest.approx([0.95, 0.95])

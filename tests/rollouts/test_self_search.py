@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from evolvent.credit.batch import rows_of
 from evolvent.envs import Toolbox
+from evolvent.envs.corpus import Corpus, Document
 from evolvent.errors import BadInput
 from evolvent.records import Outcome, said
 from evolvent.rewards.self_search import SelfSearched, reply_of
@@ -16,6 +17,7 @@ from evolvent.rollouts.self_search import (
     PUBLISHED,
     EngineSearch,
     First,
+    Indexed,
     Rising,
     SelfSearch,
     Tag,
@@ -113,6 +115,13 @@ def test_behind_the_last_query_that_is_looked_at_the_policy_goes_on_alone(puppet
 def test_a_reply_without_queries_is_left_alone(puppet, stage, attempts):
     episode, engine = play_with(puppet, stage, attempts, First(), reply="{a}(7)")
     assert (episode.answer, engine.asked, episode.outcome) == ("7", [], Outcome.OK)
+
+
+def test_an_index_gives_the_best_lines_one_below_the_other():
+    lines = ("bapo's boss:tiru", "tiru's tutor:gelo", "bapo's tutor:fimo")
+    index = Indexed(Corpus(tuple(Document(str(i), line) for i, line in enumerate(lines))), k=2)
+    assert index(None, "bapo's boss") == "bapo's boss:tiru\nbapo's tutor:fimo"
+    assert index(None, "nobody") == "nothing found"
 
 
 def test_a_query_that_never_ends_ends_the_episode(puppet, stage, attempts):

@@ -11,6 +11,7 @@ from itertools import pairwise
 from statistics import fmean
 
 from evolvent.records import Episode, Score, Task
+from evolvent.rewards.consensus import Consensus
 from evolvent.rewards.verify import private
 from evolvent.rollouts.self_search import (
     ANSWER,
@@ -81,6 +82,29 @@ class SelfSearched:
 
 
 FOUND = (SEARCH, INFORMATION)
+
+
+def normalised(answer: str) -> str | None:
+    """What an answer counts as in a vote."""
+    return normalise(answer) or None
+
+
+@dataclass(frozen=True, slots=True)
+class SelfVoted:
+    """The same with a vote in place of gold answers: what most of a group answers counts as right (SSRL with TTRL)."""
+
+    tags: Tags = PUBLISHED
+    vote_weight: float = 0.9
+    vote: Consensus = Consensus(canonical=normalised)
+
+    def __call__(self, episodes: Sequence[Episode]) -> list[Score]:
+        """One score per attempt at one task."""
+        return [self._mix(e, voted) for e, voted in zip(episodes, self.vote(episodes), strict=True)]
+
+    def _mix(self, episode: Episode, voted: Score) -> Score:
+        form, why = score_form(reply_of(episode), self.tags)
+        value = self.vote_weight * voted.value + (1 - self.vote_weight) * form
+        return Score(value, {"format": form, **voted.components}, f"{voted.why}; {why}")
 
 
 def reply_of(episode: Episode) -> str:

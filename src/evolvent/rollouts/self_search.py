@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import log
 from statistics import fmean
 
+from evolvent.envs.corpus import Corpus
 from evolvent.envs.world import World
 from evolvent.errors import BadInput
 from evolvent.records import Task
@@ -122,6 +123,20 @@ class SelfSearch:
 
 Engine = Callable[[Task, str], str]
 """What is found for a query: the text of the information, without its marks."""
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """An engine over documents: the whole of the `k` best, a line each; the published one gives three passages."""
+
+    corpus: Corpus
+    k: int = 3
+
+    def __call__(self, task: Task, query: str) -> str:
+        """What a real index finds."""
+        found = self.corpus.shelf.search(query, self.k)
+        return "\n".join(document.whole for document, _ in found) or "nothing found"
+
 
 Route = Callable[[list[float]], bool]
 """Whether the last of these queries, told by their entropies in bits, goes to the engine."""
