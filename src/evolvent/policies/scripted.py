@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 
 from evolvent.errors import BadInput
 from evolvent.records import Completion, Finish, Message, Prompt, Sampling, Task, said
@@ -106,6 +107,21 @@ class RandomWords:
         rng = stream(how.seed, "words", *names)
         words = rng.choices(self.alphabet, k=rng.randint(1, self.max_words))
         return _spoken(said("assistant", self.joint.join(words)), self.name, how, names)
+
+
+@dataclass(frozen=True)
+class Script:
+    """Says what a function of the prompt says, with a random stream of each prompt's own."""
+
+    speak: Callable[[Prompt, Random], Message]
+    name: str = "script"
+
+    async def sample(self, prompts: Sequence[Prompt], how: Sampling) -> list[Completion]:
+        """One completion per prompt, in order."""
+        return [self._speak(p, how, _names(p, i)) for i, p in enumerate(prompts)]
+
+    def _speak(self, prompt: Prompt, how: Sampling, names: tuple[str | int, ...]) -> Completion:
+        return _spoken(self.speak(prompt, stream(how.seed, "script", *names)), self.name, how, names)
 
 
 def _names(prompt: Prompt, place: int) -> tuple[str | int, ...]:

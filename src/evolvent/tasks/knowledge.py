@@ -9,15 +9,16 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from random import Random
+from typing import Any
 
 from evolvent.errors import BadInput, nearest
 from evolvent.records import Message, Origin, Private, Reference, Task, said
 from evolvent.seeds import derive, stream
 from evolvent.tasks.procedural import split_of
 
-__all__ = ["Fact", "KnowledgeBase", "KnowledgeTasks", "Question"]
+__all__ = ["UNKNOWN", "Fact", "KnowledgeBase", "KnowledgeTasks", "Question", "pairs_of"]
 
 OF_PEOPLE = ("boss", "friend", "tutor")  # a person's person
 PLACES = ("home", "school")  # a person's place; "place" may mean either
@@ -25,7 +26,9 @@ OF_PLACES = ("head", "guard")  # a place's person
 VAGUE = {"place": PLACES}
 FAMILIES = ("facts", "one_hop", "two_hop", "vague")
 UNKNOWN = "unknown"  # the answer to what cannot be answered
+MAX_PEOPLE = 480  # names of four letters do not reach further
 MAX_DRAWS = 1000
+NUM_TEXTS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +79,21 @@ class Question:
 class KnowledgeBase:
     """`num_people` people and a quarter as many places; shares of the facts are missing, and of the others unseen.
 
+    Of places so many, `vacant_frac`, have no head, and so many no guard.
+
     Names come in pairs that differ in their last letter. Bases of other seeds have the same names and other facts.
     """
 
     num_people: int = 32
     unseen_frac: float = 0.25
     missing_frac: float = 0.1
+    vacant_frac: float = 0.5
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 8 <= self.num_people <= 512 or self.num_people % 8:
-            raise BadInput("no such base", where="num_people", got=self.num_people, wanted="8, 16, ... 512")
-        for name in ("unseen_frac", "missing_frac"):
+        if not 8 <= self.num_people <= MAX_PEOPLE or self.num_people % 8:
+            raise BadInput("no such base", where="num_people", got=self.num_people, wanted=f"8, 16, ... {MAX_PEOPLE}")
+        for name in ("unseen_frac", "missing_frac", "vacant_frac"):
             if not 0 <= getattr(self, name) < 1:
                 raise BadInput("not a share", where=name, got=getattr(self, name), wanted="from 0 to below 1")
 
@@ -126,6 +132,11 @@ class KnowledgeBase:
         return tuple(found)
 
 
+def pairs_of(**fields: Any) -> tuple[tuple[str, str], ...]:
+    """The facts of `KnowledgeBase(...)` as stored questions with their answers."""
+    return tuple((fact.asked, fact.object) for fact in KnowledgeBase(**fields).facts)
+
+
 def ask_one_hop(base: KnowledgeBase, rng: Random) -> Question:
     """bapo's boss?"""
     return _asked(base, rng.choice(base.people), (rng.choice((*OF_PEOPLE, *PLACES)),))
@@ -139,7 +150,7 @@ def ask_two_hop(base: KnowledgeBase, rng: Random) -> Question:
 
 
 def ask_vaguely(base: KnowledgeBase, rng: Random) -> Question:
-    """bapo's place's head?: the home or the school, whichever has one; where both have, the question has no answer."""
+    """bapo's place's head?: of the home or of the school, whichever has one; of both is not asked."""
     return _asked(base, rng.choice(base.people), ("place", rng.choice(OF_PLACES)))
 
 
@@ -162,17 +173,19 @@ def tell_answer(base: KnowledgeBase, question: Question, rng: Random) -> tuple[M
 class KnowledgeTasks:
     """Questions about a base, and `facts`: its bare lines, the seen ones in train, the others in test.
 
-    Train questions are about seen facts; with `num_bases` above 1 they go round so many bases, of which the first is
-    this. Test questions are others, about this one, its seen and (unless `only_seen`) unseen facts. `unknown_frac` of
-    the questions have no answer. `tell` writes the worked solution.
+    Train questions are about seen facts, test questions are others, about seen and (unless `only_seen`) unseen facts.
+    With `num_others` training goes round so many other bases instead, so that only who looks things up can know, and
+    every question about this one is a test. `unknown_frac` of the questions have no answer. `tell` writes the worked
+    solution; `lines` are texts of a protocol, for a vocabulary.
     """
 
     base: KnowledgeBase = KnowledgeBase()
     names: tuple[str, ...] = ("one_hop", "two_hop")
     unknown_frac: float = 0.0
     only_seen: bool = False
-    num_bases: int = 1
+    num_others: int = 0
     tell: Tell = tell_answer
+    lines: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in self.names:
@@ -196,8 +209,8 @@ class KnowledgeTasks:
         """Question `index`, or line `index`."""
         if split not in ("train", "test"):
             raise BadInput(f"no split {split!r}", got=split, wanted="train or test")
-        number = index % self.num_bases if split == "train" else 0
-        base = self.base if number == 0 else _sibling(self.base, number)
+        is_other = self.num_others and split == "train"
+        base = _sibling(self.base, index % self.num_others) if is_other else self.base
         rng = stream(self.base.seed, "knowledge", family, split, index)
         question = self._line(index, split) if family == "facts" else self._draw(family, base, split, rng)
         words = question.words.rstrip("?") if family == "facts" else question.words
@@ -215,14 +228,16 @@ class KnowledgeTasks:
     def texts(self) -> Iterator[str]:
         """What teaches a vocabulary: all names and relations, and some tasks."""
         yield from (fact.line for fact in self.base.facts)
-        for family, index in itertools.product(self.names, range(400)):
+        yield from self.lines * NUM_TEXTS
+        for family, index in itertools.product(self.names, range(NUM_TEXTS)):
             task = self.task(family, 1, index)
             assert task.private is not None
             yield task.question
             yield from (message.text for message in task.private.solution)
 
     def _line(self, index: int, split: str) -> Question:
-        fact = _lines(self.base, split)[index]
+        lines = _lines(self.base, split)
+        fact = lines[index % len(lines)]
         return Question(fact.subject, (fact.relation,), (fact,))
 
     def _draw(self, family: str, base: KnowledgeBase, split: str, rng: Random) -> Question:
@@ -231,7 +246,9 @@ class KnowledgeTasks:
         for _ in range(MAX_DRAWS):
             question = ASK[family](base, rng)
             is_allowed = question.is_seen or (split == "test" and not self.only_seen)
-            if bool(question.chain) == has_answer and is_allowed and split_of(family, question.words) == split:
+            is_clear = bool(question.chain) or not base.answers(question.subject, question.relations)
+            fits = bool(question.chain) == has_answer and is_allowed and is_clear
+            if fits and (self.num_others or split_of(family, question.words) == split):
                 return question
         raise BadInput(
             f"no {family} question of this kind in {MAX_DRAWS} draws",
@@ -246,23 +263,23 @@ def names(num: int, kind: str) -> tuple[str, ...]:
     """Names of four letters, in pairs that differ in the last one."""
     rng = stream(0, "names", kind)
     consonants = "bdfgklm" if kind == "people" else "nprstvz"
-    stems: dict[str, None] = {}
-    while len(stems) < -(-num // 2):
-        stems["".join(rng.choice(letters) for letters in (consonants, "aeiou", consonants))] = None
-    return tuple(stem + end for stem in stems for end in ("a", "o"))[:num]
+    stems = ["".join(letters) for letters in itertools.product(consonants, "aeiou", consonants)]
+    rng.shuffle(stems)
+    return tuple(stem + end for stem in stems[: -(-num // 2)] for end in ("a", "o"))[:num]
 
 
 @functools.lru_cache(maxsize=256)
 def _facts(base: KnowledgeBase) -> dict[tuple[str, str], Fact]:
     rng = stream(base.seed, "facts", base.num_people)
-    cells = [(p, r, base.people) for p in base.people for r in OF_PEOPLE]
-    cells += [(p, r, base.places) for p in base.people for r in PLACES]
-    cells += [(p, r, base.people) for p in base.places for r in OF_PLACES]
+    of_people, of_places = base.missing_frac, base.vacant_frac
+    cells = [(p, r, base.people, of_people) for p in base.people for r in OF_PEOPLE]
+    cells += [(p, r, base.places, of_people) for p in base.people for r in PLACES]
+    cells += [(p, r, base.people, of_places) for p in base.places for r in OF_PLACES]
     made: dict[tuple[str, str], Fact] = {}
-    for subject, relation, pool in cells:
+    for subject, relation, pool, missing in cells:
         taken = {fact.object for (s, _), fact in made.items() if s == subject} | {subject}
         other = rng.choice([name for name in pool if name not in taken])
-        is_missing, is_seen = rng.random() < base.missing_frac, rng.random() >= base.unseen_frac
+        is_missing, is_seen = rng.random() < missing, rng.random() >= base.unseen_frac
         if not is_missing:
             made[subject, relation] = Fact(subject, relation, other, is_seen)
     return made
@@ -275,7 +292,7 @@ def _lines(base: KnowledgeBase, split: str) -> tuple[Fact, ...]:
 
 @functools.lru_cache(maxsize=256)
 def _sibling(base: KnowledgeBase, number: int) -> KnowledgeBase:
-    return KnowledgeBase(base.num_people, base.unseen_frac, base.missing_frac, derive(base.seed, "base", number) >> 1)
+    return replace(base, seed=derive(base.seed, "base", number) >> 1)
 
 
 def _asked(base: KnowledgeBase, subject: str, relations: tuple[str, ...]) -> Question:
@@ -285,14 +302,10 @@ def _asked(base: KnowledgeBase, subject: str, relations: tuple[str, ...]) -> Que
 
 
 def _described(base: KnowledgeBase, question: Question) -> dict[str, object]:
-    """What judges and worlds read: the base, and the facts behind the answer."""
+    """What judges and worlds read: the base as a world of pairs, and the facts behind the answer."""
     return {
-        "base": {
-            "num_people": base.num_people,
-            "unseen_frac": base.unseen_frac,
-            "missing_frac": base.missing_frac,
-            "seed": base.seed,
-        },
+        "base": asdict(base),
+        "world": {"path": "evolvent.tasks.knowledge:pairs_of", "arguments": asdict(base)},
         "subject": question.subject,
         "relations": list(question.relations),
         "chain": [[fact.subject, fact.relation, fact.object] for fact in question.chain],
