@@ -4,6 +4,7 @@ from pathlib import Path
 
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import JSONResponse
+from safetensors.torch import load_file
 
 from evolvent.records import Prompt, Sampling
 
@@ -34,7 +35,8 @@ def make_wire(policy, *, logprobs_mode="processed_logprobs", dtype="torch.float3
         assert words["method"] == "reload_weights" and state.paused, words
         state.heard.append(words["kwargs"]["weights_path"])
         if "reload" not in state.skips:
-            policy.load_weights(Path(words["kwargs"]["weights_path"]))
+            policy.model.load_state_dict(load_file(Path(words["kwargs"]["weights_path"]) / "model.safetensors"))
+            policy.forget()
         return {"results": [None]}
 
     @app.post("/reset_prefix_cache")

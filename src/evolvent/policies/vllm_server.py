@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evolvent.errors import BadInput, InfrastructureError
-from evolvent.policies.sampler import Bounds, Drawn, both_kinds
+from evolvent.errors import BadInput, InfrastructureError, StoreError
+from evolvent.policies.sampler import Bounds, Drawn, both_kinds, plain_weights
 from evolvent.policies.vllm import SCORING, sampling_fields
 from evolvent.records import Prompt, Sampling
 
@@ -95,7 +95,7 @@ class LiveVllmServer:
     async def take(self, source: LocalPolicy, mark: str) -> None:
         """See Sampler."""
         fresh = self._folder / re.sub(r"[^\w.@-]", "_", mark)
-        source.save(fresh)
+        _write(source, fresh)
         async with self._open() as client:
             await self._tell(client, "/pause?mode=wait")
             try:
@@ -207,3 +207,21 @@ class LiveVllmServer:
     def close(self) -> None:
         """The folder goes; the server is not ours to end."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _write(source: LocalPolicy, folder: Path) -> None:
+    """All weights by name in one file. What is tied stands there twice: a reload leaves out what it is not given."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    folder.mkdir()
+    whole = {name: weight.cpu().clone().contiguous() for name, weight in plain_weights(source).items()}
+    try:
+        save_file(whole, folder / "model.safetensors", metadata={"format": "pt"})
+    except (OSError, SafetensorError) as error:
+        raise StoreError(
+            "the weights could not be handed to the server",
+            where=str(folder),
+            got=str(error),
+            cure="free some space there, or name a larger folder that the server sees too: sampler.folder",
+        ) from error
