@@ -221,14 +221,11 @@ def columns(
     if tops is not None:
         drawn = zip(tokens, shown, tops, strict=True)
         rivals = [None if top is None else _rivals(spelling, token, own, top) for token, own, top in drawn]
-    texts = [spelling.token(token)[0] for token in tokens]
+    texts = [spelling.label(token) for token in tokens]
     return {"tokens": texts, "token_logprobs": shown, "top_logprobs": rivals, "text_offset": list(offsets)}
 
 
 def _rivals(spelling: Spelling, token: int, own: float | None, top: Top) -> dict[str, float]:
-    """The likeliest tokens by their text and the drawn one; of several that read alike the likeliest counts."""
-    found: dict[str, float] = {}
-    for rival, value in (*top, *(() if own is None else ((token, own),))):
-        text = spelling.token(rival)[0]
-        found[text] = max(value, found.get(text, FLOOR))
-    return found
+    """The likeliest tokens, and the drawn one, by their text."""
+    drawn = {} if own is None else {spelling.label(token): own}
+    return {**{spelling.label(rival): value for rival, value in top}, **drawn}

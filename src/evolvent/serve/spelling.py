@@ -50,6 +50,11 @@ class Spelling:
             self._texts[token] = (text, None if "\ufffd" in text else list(text.encode()))
         return self._texts[token]
 
+    def label(self, token: int) -> str:
+        """A text for one token that no other has: half a character goes by its id."""
+        text, code = self.token(token)
+        return text if code is not None else f"token_id:{token}"
+
     def offsets(self, tokens: Sequence[int]) -> list[int]:
         """Where in the text of all tokens each of them begins; half a character begins where the whole one does."""
         transcript, at = Transcript(self.renderer.text), 0
