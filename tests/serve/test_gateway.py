@@ -75,7 +75,8 @@ def test_an_agent_on_the_openai_client_leaves_the_trace_that_our_own_loop_would(
     [ours] = played(policy, tool_loop)
     assert theirs.answer == ours.answer and theirs.outcome == Outcome.OK
     assert theirs.traces[0].tokens == ours.traces[0].tokens and theirs.traces[0].mask == ours.traces[0].mask
-    assert theirs.info == {"calls": 2, "contexts": 1}
+    assert (theirs.info["calls"], theirs.info["contexts"]) == (2, 1) and "notes" not in theirs.info
+    assert [tool["name"] for tool in theirs.info["tools"]] == ["calc"]
 
 
 def test_the_same_seed_gives_the_same_episodes_through_the_door():

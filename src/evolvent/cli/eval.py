@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from evolvent.cli.chosen import choose_tasks, in_headline, is_finite, read_asked, source_words
 from evolvent.cli.main import Command
+from evolvent.cli.outside import patience_of, take_agent
 from evolvent.cli.screen import Screen
 from evolvent.cli.subject import build_policies, find_subject, one_word, settle
 from evolvent.cli.ticks import Watched, ticking
@@ -30,7 +32,9 @@ def main(command: Command) -> dict[str, Any]:
     screen, start = Screen(as_json=command.json), time.monotonic()
     subject = find_subject(one_word(command, "POLICY"))
     asked = read_asked(command.fields)
+    agent = take_agent(command.fields)
     setting = settle(subject, command, own=("num_tasks", "k", "level", "split"))
+    setting = setting if agent is None else replace(setting, workflow=agent)
     source, held_out = choose_tasks(subject, setting, asked)
     policies = build_policies(subject, setting)
     if subject.is_endpoint:
@@ -40,6 +44,7 @@ def main(command: Command) -> dict[str, Any]:
     with ticking(screen, asked.k * sum(map(len, held_out.values())), "measuring") as tick:
         workflow = Watched(setting.workflow, tick)
         stage = Stage(workflow, setting.world, policies, subject.seats, how, setting.budgets)
+        stage = replace(stage, patience_s=patience_of(setting.workflow))
         report, episodes = measure(held_out, stage, lift(setting.reward), step=subject.step or 0, view=view)
     head = [c for c in report.cells if in_headline(c, source, asked)]
     _check_faults(head, episodes)

@@ -44,7 +44,7 @@ def check_fit(plan: Improve, policies: Mapping[str, Policy], source: Source) -> 
         if renderer is None:
             continue
         seen = list(some_tasks(source, NUM_MADE))
-        tools = asyncio.run(_tools(plan.world, seen[0], seat))
+        tools = offered_tools(plan.world, seen[0], seat)
         lengths = [len(renderer.open(task.prompt, tools)) for task in seen]
         long = [task.task_id for task, n in zip(seen, lengths, strict=True) if n >= plan.budgets.context_tokens]
         if long:
@@ -81,6 +81,11 @@ def some_tasks(source: Source, num_made: int) -> Iterator[Task]:
                 held = source.num_tasks(family, level, split)
                 for index in range(num_made if held is None else min(held, NUM_OF_FILE if num_made > 1 else 1)):
                     yield source.task(family, level, index, split)
+
+
+def offered_tools(world: WorldPlan, task: Task, seat: str) -> tuple[Tool, ...]:
+    """The tools that a seat may call at a task."""
+    return asyncio.run(_tools(world, task, seat))
 
 
 async def _tools(plan: WorldPlan, task: Task, seat: str) -> tuple[Tool, ...]:

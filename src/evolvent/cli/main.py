@@ -19,6 +19,10 @@ from evolvent.errors import BadInput, EvolventError, MissingExtra, nearest
 VERBS = {
     "run": ("train: a recipe or a plan.json, from first step to report", "[recipe|plan.json] [field=value ...]"),
     "eval": ("measure a checkpoint or an endpoint on held-out tasks", "POLICY [source=... num_tasks=... k=...]"),
+    "collect": (
+        "episodes of an agent as data: kept by score, in the forms of other trainers",
+        "POLICY out=FOLDER [keep=...]",
+    ),
     "play": ("talk to a checkpoint, and see its tool calls", "POLICY [source=... | your words]"),
     "show": ("a run in the terminal, or two runs beside each other", "RUN [CONTROL]"),
     "rescore": ("judge stored episodes again with another judge", "RUN reward=..."),
@@ -34,6 +38,7 @@ VERBS = {
 FLAGS = {
     "run": ("seed", "resume", "dry_run"),
     "eval": ("seed",),
+    "collect": ("seed",),
     "play": ("seed",),
     "recipes": ("all",),
     "effect": ("all",),
@@ -70,12 +75,22 @@ MORE = {
     "run": f"""A key is a field of the plan or a dotted path (cold_start.num_steps=200); see `evolvent recipes NAME`.
 A value is JSON, else module:name(args), else a public name of the slot's stage (reward=shuffled).
 out=FOLDER names the run's folder.
+agent=FILE.py|FILE.py:function|module:function|"command line"|http://... trains an agent that was written elsewhere and
+knows a base URL alone; agent.timeout_s= agent.max_at_once= agent.answer_is="last line"|output
 
 {EXAMPLES}""",
     "eval": f"""{POLICY}
-keys: num_tasks= (of each level) k= (attempts a task) level=2,3|all split=test|all
+keys: num_tasks= (of each level) k= (attempts a task) level=2,3|all split=test|all agent= (as in run)
 {KEYS}
   of a server: max_concurrent= api_key_env=""",
+    "collect": f"""{POLICY}
+Plays k attempts at each task, judges them, keeps what was asked for, and writes it as episodes.parquet, as JSON lines
+for TRL (messages, and prompt with completion) and verifiers, and as ATIF. The same seed writes the same bytes.
+
+keys: out=FOLDER agent= (as in run; else the policy's own workflow) num_tasks= k= level= split=train|test
+  keep=all|correct|best|shortest (of each task) min_score= max_score= min_mean= max_mean= (of the task's attempts)
+  forms=trl,verifiers,atif
+{KEYS}""",
     "play": f"""{POLICY}
 Words behind POLICY are asked once; source=chain:3 draws held-out tasks and judges the answers;
 with neither, each line of the input is a question.

@@ -12,6 +12,7 @@ from typing import Any
 
 from evolvent.cli.fit import check_fit, check_source
 from evolvent.cli.main import Command
+from evolvent.cli.outside import rehearse, stage_of, take_agent, with_agent
 from evolvent.cli.screen import Screen, print_summary
 from evolvent.cli.values import override, parse_plan, read_plan
 from evolvent.codec import from_json, to_json
@@ -24,7 +25,7 @@ from evolvent.synthesis.trust import refuse_unproven
 
 def main(command: Command) -> dict[str, Any]:
     """Train; the answer is the summary."""
-    screen = Screen(as_json=command.json)
+    screen, agent = Screen(as_json=command.json), None
     if command.resume:
         if command.words or command.fields or command.seed is not None:
             raise BadInput(
@@ -37,9 +38,10 @@ def main(command: Command) -> dict[str, Any]:
         plan = parse_plan(run.plan_json, str(run.path / "plan.json"))
     else:
         fields = dict(command.fields)
-        out = fields.pop("out", None)
+        out, agent = fields.pop("out", None), take_agent(fields)
         plan = override(read_plan(command.words), fields)
-        plan = check(plan if command.seed is None else replace(plan, seed=command.seed))
+        plan = plan if command.seed is None else replace(plan, seed=command.seed)
+        plan = check(plan if agent is None else with_agent(plan, agent, fields))
         source = check_source(plan)
         if command.dry_run:
             return show_arithmetic(plan, screen, out)
@@ -49,6 +51,8 @@ def main(command: Command) -> dict[str, Any]:
     policies = prepare(plan)
     if run is None:
         check_fit(plan, policies, source)
+        if agent is not None:
+            rehearse(agent, source, stage_of(plan, policies), screen)
         run = Run.create(to_json(plan, indent=1) + "\n", plan.recipe, plan.seed, Path(out) if out else None)
     show_arithmetic(plan, screen, str(run.path), policies)
     return carry_out(plan, policies, run, screen)

@@ -123,6 +123,10 @@ def _check(plan: OutsideAgent, session: Session, why: str, words: str) -> None:
 def _told(session: Session, why: str) -> Mapping[str, Any]:
     """What a judge or a reader may want to know; no seconds, so that equal runs are equal."""
     told: dict[str, Any] = {"calls": len(session.calls), "contexts": session.num_contexts}
+    if session.seat.tools:
+        told["tools"] = tuple(
+            {"name": t.name, "description": t.description, "parameters": t.parameters} for t in session.seat.tools
+        )
     if session.notes:
         told["notes"] = tuple(session.notes)
     if why:

@@ -67,6 +67,11 @@ def find_runner(agent: str) -> Runner:
     return functools.partial(_run, words)
 
 
+def is_process(agent: str) -> bool:
+    """Whether the agent is started anew for each task."""
+    return not agent.strip().startswith(("http://", "https://")) and not _FUNCTION.fullmatch(agent.strip())
+
+
 def settled(agent: str) -> str:
     """The agent with absolute paths, so that a plan can be carried on from another folder."""
     agent = agent.strip()
@@ -74,9 +79,12 @@ def settled(agent: str) -> str:
         return agent
     home, colon, name = agent.partition(":")
     if home.endswith(".py") and Path(home).expanduser().is_file() and (not colon or name.isidentifier()):
-        return f"{Path(home).expanduser().resolve()}{colon}{name}"
+        return f"{Path(home).expanduser().absolute()}{colon}{name}"
     words = shlex.split(agent) if " " in agent else [agent]
-    return shlex.join(str(Path(w).resolve()) if "/" in w and Path(w).is_file() else w for w in words)
+    # a link stays a link: that is how the python of a virtual environment knows its home
+    return shlex.join(
+        str(Path(w).absolute()) if Path(w).is_file() and ("/" in w or w.endswith(".py")) else w for w in words
+    )
 
 
 # ---------------------------------------------------------------- functions
@@ -193,7 +201,7 @@ def _words(agent: str) -> list[str]:
 def _existing(home: str) -> Path:
     path = Path(home).expanduser()
     if path.is_file():
-        return path.resolve()
+        return path.absolute()
     beside = [str(p) for p in path.parent.glob("*.py")] if path.parent.is_dir() else []
     close = difflib.get_close_matches(str(path), beside, n=3, cutoff=0.4)
     raise BadInput(
