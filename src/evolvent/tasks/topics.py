@@ -91,9 +91,9 @@ def ask(question: str, passages: Sequence[str] = ()) -> str:
 class TopicTasks:
     """Questions about the topics, to be judged by a ranking of their documents; and what a writer learns from.
 
-    Test tasks ask for any topic. Of train tasks a share `read_frac` show passages of another world, of `num_worlds`, of
-    which one or two are about the topic: one of those is the reply. The others ask for a known topic of this world
-    alone, and the reply is a bridge, from memory.
+    Test tasks ask for any topic. Of train tasks a share `read_frac` show up to `num_shown` passages of another world,
+    of `num_worlds`; some are bridges of the topic, and one of these is the reply. The others ask for a known topic of
+    this world alone, and the reply is a bridge, from memory.
     """
 
     topics: Topics = Topics()
@@ -143,16 +143,17 @@ class TopicTasks:
         return topics, topic, rng.choice(questions), f": {rng.choice(_bridges(topics, topic)).text}"
 
     def _reading(self, topics: Topics, rng: Random) -> tuple[Topics, int, str, str]:
-        """A question with passages, the topic's bridges among others that share a word with it, or none."""
-        topic = rng.randrange(topics.num_topics)
-        _, _, question, _ = self._posed(topics, topic, "train", rng)
+        """A question with passages: bridges of its topic, others that share a word with it, and any others."""
+        topic, question = self._posed(topics, rng.randrange(topics.num_topics), "train", rng)[1:3]
         bridges = list(_bridges(topics, topic))
+        num = rng.randint(1, self.num_shown)  # a single passage teaches to copy, several teach which
+        own = rng.sample(bridges, rng.randint(1, min(num, len(bridges))))
         near = [d for word in question.split()[1:] for d in _holding(topics).get(word, ()) if d not in bridges]
-        num_near = min(len(near), rng.randint(0, self.num_shown - len(bridges)))
-        shown = bridges + rng.sample(near, num_near)
-        shown += rng.sample(topics.written.documents, max(0, self.num_shown - len(shown)))
+        num_near = rng.randint(0, min(len(near), num - len(own)))
+        shown = own + rng.sample(near, num_near)
+        shown += rng.sample(topics.written.documents, num - len(shown))
         rng.shuffle(shown)
-        return topics, topic, ask(question, [d.text for d in shown]), f": {rng.choice(bridges).text}"
+        return topics, topic, ask(question, [d.text for d in shown]), f": {rng.choice(own).text}"
 
     def _made(self, index: int, split: str, topics: Topics, topic: int, question: str, reply: str) -> Task:
         data = {"topic": topic, "is_known": is_known(topic), "relevant": topics.written.relevant(topic)}
@@ -196,7 +197,7 @@ def _write(topics: Topics) -> Written:
             texts.append((topic, plain + rng.sample(hard, min(len(hard), topics.document_words - len(plain)))))
     for _ in range(topics.num_distractions):
         plain = rng.sample(everyday, 2)
-        texts.append((DISTRACTION, plain + rng.sample(technical, topics.document_words - len(plain))))
+        texts.append((DISTRACTION, rng.sample(technical, topics.document_words - len(plain)) + plain))
     rng.shuffle(texts)  # so that a document's place tells nothing where scores are equal
     return Written(
         technical=tuple(hard for hard, _ in of_topic),
