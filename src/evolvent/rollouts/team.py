@@ -134,13 +134,15 @@ class Teamwork:
     """Plays a graph: each turn begins as soon as the turns that it reads are over, and so is slowed down by no other.
 
     A seat hears the question, then what it reads line by line in an order drawn for it, at most `most_heard` of them,
-    and at last what `asks` says to it.
+    and at last what `asks` says to it. `instead` gives for a task what is heard in place of each line: words of another
+    problem tell how much talk is worth.
     """
 
     graph: Graph
     final: Final = vote
     asks: Mapping[str, str] = field(default_factory=dict)
     most_heard: int = MOST_HEARD
+    instead: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     async def __call__(self, task: Task, team: Team, world: World) -> Answer:
         """Play one episode."""
@@ -159,7 +161,8 @@ class Teamwork:
     async def _turn(self, task: Task, talk: Talk, place: int, step: Step, before: Sequence[asyncio.Task[int]]) -> int:
         await asyncio.gather(*before)
         reads = self.chosen(task, step, talk.team[step.seat].sample)
-        told = self.tell(step.seat, [talk.words(i) for i in reads])
+        other = self.instead.get(task.task_id)
+        told = self.tell(step.seat, [other[i] if other else talk.words(i) for i in reads])
         is_new = step.own is None or not step.remembers
         if is_new:
             talk.team[step.seat].go_back()

@@ -1,0 +1,51 @@
+"""Machines: one start only ends where it should, splits are apart, and nothing depends on the order of asking."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evolvent.errors import BadInput
+from evolvent.rewards import exact
+from evolvent.seeds import stream
+from evolvent.tasks.machines import Machines, any_run, run, runs_of
+
+
+@given(st.integers(0, 500), st.sampled_from(["train", "test"]), st.integers(2, 6), st.integers(1, 5))
+def test_one_start_alone_ends_at_the_given_digit(index, split, num_starts, num_steps):
+    task = Machines(num_starts, num_steps).task("machines", 1, index, split)
+    starts, program, goal = task.question.rstrip("?").split()
+    right = [start for start in starts if run(start, program)[-1] == goal]
+    assert len(starts) == num_starts
+    assert [run(start, program) for start in right] == [task.private.answer]
+    assert set(runs_of(task)) == {run(start, program) for start in starts}
+    assert exact(task, task.private.answer).value == 1
+
+
+def test_a_run_goes_letter_by_letter():
+    assert run("4", "ab")[:2] == run("4", "a")
+    assert run(run("4", "ab")[1], "b") == run("4", "ab")[1:]
+
+
+def test_the_machines_are_the_same_under_every_seed_and_the_tasks_are_not():
+    one, two = (Machines(seed=s).task("machines", 1, 3) for s in (0, 1))
+    assert one.question != two.question
+    for task in (one, two):
+        starts, program, _ = task.question.split()
+        assert runs_of(task)[0] in {run(start, program) for start in starts}
+
+
+def test_splits_share_no_question():
+    train, test = ({Machines().task("machines", 1, i, s).question for i in range(300)} for s in ("train", "test"))
+    assert not train & test
+
+
+def test_any_run_is_any_of_them():
+    task = Machines().task("machines", 1, 0)
+    drawn = [any_run(task, stream(0, "test", i)) for i in range(60)]
+    assert set(drawn) == set(runs_of(task))
+
+
+@pytest.mark.parametrize("odd", [{"num_starts": 1}, {"num_starts": 11}, {"num_steps": 0}, {"num_rules": 27}])
+def test_odd_machines_are_refused(odd):
+    with pytest.raises(BadInput, match="no such machines"):
+        Machines(**odd)
