@@ -12,7 +12,7 @@ import pytest
 
 from evolvent.codec import from_json, to_json
 from evolvent.errors import BadInput
-from evolvent.records import Outcome
+from evolvent.records import Outcome, said
 from evolvent.rollouts.seat import Budgets
 from evolvent.rollouts.workflows import Demonstrate
 from evolvent.serve.agent import Coached, OutsideAgent
@@ -266,6 +266,31 @@ def test_a_coached_agent_recites_what_our_own_demonstration_would():
     [ours] = played(clever(), Demonstrate())
     assert theirs.traces[0].tokens == ours.traces[0].tokens and theirs.traces[0].mask == ours.traces[0].mask
     assert not any(t.sampled_logprobs for t in theirs.traces[0].turns)
+
+
+def test_a_coroutine_that_blocks_holds_up_nobody(tmp_path):
+    """With the blocking client of openai in a coroutine the loop that plays the episode could never answer."""
+    path = tmp_path / "blocks.py"
+    path.write_text(
+        "import openai, asyncio\n"
+        "async def agent(task, base_url):\n"
+        "    with openai.OpenAI(base_url=base_url, api_key='none') as client:\n"
+        "        said = client.chat.completions.create(model='m', messages=task['messages'])\n"
+        "    raise TimeoutError('too late') if task['task_id'].endswith('-1') else SystemExit(3)\n"
+        "    return said.choices[0].message.content\n"
+    )
+    found = played(clever(), OutsideAgent(f"{path}:agent", timeout_s=20.0), 2)
+    assert [e.outcome for e in found] == [Outcome.AGENT_FAILED] * 2, [fault(e) for e in found]
+    assert "exit(3)" in found[0].info["agent_error"] and "too late" in found[1].info["agent_error"]
+
+
+def test_an_agent_on_an_endpoint_is_played_and_not_trained_on(script):
+    from evolvent.policies.scripted import Fixed
+
+    agent = script("""print(ask("1+1?", temperature=0))""")
+    episode = one(agent, Fixed("two"))
+    assert episode.answer == "two" and not episode.traces[0].trainable
+    assert episode.traces[0].turns[-1].message == said("assistant", "two")
 
 
 @pytest.mark.slow

@@ -207,6 +207,9 @@ def test_an_agent_may_call_the_tools_of_its_world():
             wrong = (await http.post(f"{home}/tools/clac", json={})).json()
         assert wrong["is_error"] and "calc" in wrong["text"]
         await ask(url, [user("6*7?")], tools=offered, max_tokens=4)
+        async with httpx.AsyncClient() as http:
+            [told] = (await http.get(f"{home}/calls")).json()["calls"]
+        assert told["completion_tokens"] <= 4 and told["latency_s"] > 0 and told["turn_id"].endswith("/1")
         return result["text"]
 
     [episode] = played(nano(), visits(visit), world=Toolbox((calc,)))

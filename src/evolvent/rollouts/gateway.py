@@ -15,6 +15,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from jinja2 import TemplateError
+
 from evolvent.errors import BadInput
 from evolvent.policies.transcript import first_stop
 from evolvent.records import Block, Completion, Finish, Message, Text, Tool, ToolCall, ToolResult
@@ -207,6 +209,13 @@ class Session:
         except BudgetSpent as spent:
             if seat.turns[-1].message.role != "assistant":
                 raise _Refused(str(spent)) from spent
+        except TemplateError as error:
+            raise BadInput(
+                "the chat template of the model refuses this conversation",
+                where="messages",
+                got=str(error),
+                cure="an order of roles that the template knows, or a model with another template",
+            ) from error
         except Exception as error:
             self.fault = error
             raise

@@ -11,7 +11,6 @@ from evolvent.envs.world import World
 from evolvent.errors import BadInput, InfrastructureError
 from evolvent.records import Task, said
 from evolvent.rollouts.gateway import Lesson, Session
-from evolvent.rollouts.seat import BudgetSpent
 from evolvent.rollouts.workflows import Answer, Team
 from evolvent.seeds import stream
 from evolvent.serve.launch import LAST_LINE, OUTPUT, AgentFailed, Errand, find_runner
@@ -104,20 +103,17 @@ def _check(plan: OutsideAgent, session: Session, why: str, words: str) -> None:
     """Tell what broke outside the policy from what it led the agent into: only the second carries a reward."""
     if session.fault is not None:
         raise session.fault
-    if not session.calls and why and session.seat.truncation:
-        raise BudgetSpent(session.seat.truncation)
-    if not session.calls and why:
+    if session.calls or session.seat.truncation:
+        return
+    if why:
         raise InfrastructureError("the agent broke before its first answered call", where=plan.agent, got=why)
-    if not session.calls:
-        raise InfrastructureError(
-            "the agent never asked its base URL",
-            where=plan.agent,
-            got=f"the answer {words[:80]!r}" if words else "no answer either",
-            wanted="at least one call of .../v1/chat/completions",
-            cure="read OPENAI_BASE_URL (or take base_url), and send requests there and nowhere else",
-        )
-    if not words.strip() and session.seat.truncation:
-        raise BudgetSpent(session.seat.truncation)
+    raise InfrastructureError(
+        "the agent never asked its base URL",
+        where=plan.agent,
+        got=f"the answer {words[:80]!r}" if words else "no answer either",
+        wanted="at least one call of .../v1/chat/completions",
+        cure="read OPENAI_BASE_URL (or take base_url), and send requests there and nowhere else",
+    )
 
 
 def _told(session: Session, why: str) -> Mapping[str, Any]:

@@ -16,7 +16,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -106,6 +106,10 @@ class SessionDesk:
         held = self._find(session)
         return tools_to_wire(held.world.tools(held.session.seat.name)) if _has_tools(held) and held.world else []
 
+    def calls(self, session: str) -> list[dict[str, Any]]:
+        """What was recorded of each answered call so far, by its call id; the tokens stand in the turn it names."""
+        return [asdict(call) for call in self._find(session).session.calls]
+
     async def call(self, session: str, name: str, arguments: object) -> ToolResult:
         """Run a tool of the world; the agent's mistake comes back as a result."""
         held = self._find(session)
@@ -135,6 +139,13 @@ def make_gateway(desk: SessionDesk) -> FastAPI:
     async def tools(session: str) -> Response:
         try:
             return JSONResponse({"tools": desk.tools(session)})
+        except Exception as error:
+            return refusal(error)
+
+    @app.get("/sessions/{session}/calls")
+    async def calls(session: str) -> Response:
+        try:
+            return JSONResponse({"calls": desk.calls(session)})
         except Exception as error:
             return refusal(error)
 

@@ -138,18 +138,17 @@ async def _call(function: Callable[..., Any], errand: Errand) -> str:
     if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
         given = {name: value for name, value in given.items() if name in taken}
     try:
-        work = function(**given) if inspect.iscoroutinefunction(function) else _in_thread(function, given)
-        answer = await work
-        return _answer(await answer if inspect.isawaitable(answer) else answer)
-    except (TimeoutError, asyncio.CancelledError):
-        raise
+        return _answer(await _in_thread(function, given))
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         raise AgentFailed(f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})") from error
 
 
 async def _in_thread(function: Callable[..., Any], given: Mapping[str, Any]) -> Any:
-    """A thread of its own for each: in a pool those who wait for a place would hold up those who wait for a model."""
+    """A thread of its own for each: in a pool those who wait for a place would hold up those who wait for a model.
+
+    That goes for a coroutine too: one that blocks would block the very loop that has to answer it.
+    """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Any] = loop.create_future()
 
@@ -158,9 +157,13 @@ async def _in_thread(function: Callable[..., Any], given: Mapping[str, Any]) -> 
             done.set_exception(error) if error is not None else done.set_result(outcome)
 
     def work() -> None:
-        outcome, error = None, None
+        outcome: Any = None
+        error: Exception | None = None
         try:
             outcome = function(**given)
+            outcome = asyncio.run(_awaited(outcome)) if inspect.isawaitable(outcome) else outcome
+        except SystemExit as ended:
+            error = AgentFailed(f"it left with exit({ended.code!r})") if ended.code else None
         except Exception as raised:
             error = raised
         with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits
@@ -168,6 +171,10 @@ async def _in_thread(function: Callable[..., Any], given: Mapping[str, Any]) -> 
 
     threading.Thread(target=work, daemon=True, name="agent").start()
     return await done
+
+
+async def _awaited(work: Awaitable[Any]) -> Any:
+    return await work
 
 
 def _answer(value: object) -> str:
