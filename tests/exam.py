@@ -21,7 +21,7 @@ from evolvent.records import Score, role_of
 from evolvent.rewards import by_task
 
 WRITES = {"open", "os.rename", "os.mkdir", "os.remove", "os.truncate"}
-BY_ANSWER = ("adactrl", "ttrl")  # their rewards compare finished answers, and a new model finishes none
+BY_ANSWER = ("adactrl", "ssrl", "ttrl")  # their rewards compare finished answers, and a new model finishes none
 BY_ROLE = ("vhg",)  # whose judges score roles apart, and hardly ever above 0 where a model knows nothing
 FOR_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND
 

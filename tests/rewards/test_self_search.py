@@ -123,7 +123,8 @@ def episode(reply, *, of=None, real="", **info):
     turns = [Turn("0", None, "agent", 0, said("user", "<answer>asked</answer>"))]
     words = [("assistant", reply)] if not real else [("assistant", reply), ("tool", real), ("assistant", THINK + END)]
     turns += [Turn(str(i), None, "agent", i, Words(role, (Text(text),))) for i, (role, text) in enumerate(words, 1)]
-    return Episode("t/0", of or task(), 0, (Trace("t", 0, "agent", "agent", tuple(turns)),), "", info)
+    traces = (Trace("t", 0, "agent", "agent", tuple(turns)),)
+    return Episode("t/0", of or task(), 0, traces, last_answer(reply, PUBLISHED), info)
 
 
 @pytest.mark.parametrize(

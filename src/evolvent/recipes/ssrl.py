@@ -191,6 +191,7 @@ def build() -> Improve:
         group_size=5,
         budgets=Budgets(turn_tokens=112, context_tokens=160, episode_tokens=112),
         num_threads=1,
+        unproven=True,  # lessons are recited with their tags, which is no answer to their questions
     )
 
 

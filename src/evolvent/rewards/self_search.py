@@ -21,7 +21,6 @@ from evolvent.rollouts.self_search import (
     THINK,
     Part,
     Tags,
-    last_answer,
     read_parts,
 )
 
@@ -36,8 +35,9 @@ Known = Callable[[Task, str, str], bool | None]
 
 @dataclass(frozen=True, slots=True)
 class SelfSearched:
-    """0.9 EM + 0.1 F: the answer in the last answer tags, and the form of the whole (SSRL, arXiv:2508.10874).
+    """0.9 EM + 0.1 F: the answer given, and the form of the whole reply (SSRL, arXiv:2508.10874).
 
+    The answer is what the workflow took for it: in `SelfSearch`, what stands in the last answer tags, or nothing.
     For the log alone: token F1, how many searches and engine calls there were, and, with `known`, the share of true
     information among what the policy wrote itself.
     """
@@ -57,7 +57,7 @@ class SelfSearched:
 
     def _judge(self, episode: Episode) -> Score:
         reply = reply_of(episode)
-        answer, golds = last_answer(reply, self.tags), golds_of(episode.task)
+        answer, golds = episode.answer, golds_of(episode.task)
         em, (form, why) = float(is_match(answer, golds)), score_form(reply, self.tags)
         parts, _ = read_parts(reply, self.tags)
         told = {
