@@ -21,7 +21,8 @@ from evolvent.records import Score, role_of
 from evolvent.rewards import by_task
 
 WRITES = {"open", "os.rename", "os.mkdir", "os.remove", "os.truncate"}
-BY_ANSWER = ("adactrl", "ssrl", "ttrl")  # their rewards compare finished answers, and a new model finishes none
+# their rewards compare finished answers, or judge each of several, and a new model finishes none
+BY_ANSWER = ("adactrl", "marti_chain", "marti_debate", "mars2", "marti_mixture", "ssrl", "ttrl")
 BY_ROLE = ("vhg",)  # whose judges score roles apart, and hardly ever above 0 where a model knows nothing
 FOR_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND
 

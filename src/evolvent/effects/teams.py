@@ -3,16 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from evolvent.effects.arms import Arm
+from evolvent.effects.observe import compare_ends
 from evolvent.effects.replay import replay
+from evolvent.evals.contrast import Kind, Observation
 from evolvent.evals.measure import hold_out, value_of
 from evolvent.records import Episode, Score, Task
 from evolvent.rewards.by_task import lift
 from evolvent.rewards.central import minutes_of
 from evolvent.rollouts.selfplay import Alone
 from evolvent.rollouts.team import Teamwork, plurality
+
+Outcomes = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Readers:
+    """Whom one looks at to see what talk is worth: the seats that have read others, how deep, and who has not."""
+
+    seats: tuple[str, ...]
+    depth: int
+    lone: str
+    num_turns: int
+
+
+def compare_team(team: Arm, single: Arm, before: Arm, who: Readers) -> list[Observation]:
+    """What is claimed of every team: that practice helps, that it beats a vote, and that this comes from talk.
+
+    The vote is that of as many attempts by one seat as the team has turns, trained alone on as many completions.
+    """
+    late, early = talk_it_over(team), talk_it_over(before)
+    votes = vote_alone(single, who.lone, who.num_turns)
+    named = {"late": late, "early": early, "mixed": hear_others(team, late)}
+    gains = {name: gain_of(team, played, who.seats, who.depth) for name, played in named.items()}
+    gain, own = "right after reading less right before", (team, team)
+    return [
+        compare_ends("practice makes the team right more often", "greater", team),
+        observe_tasks(
+            "the team beats the vote of as many attempts of one trained alone",
+            "accuracy",
+            answers_of(late),
+            votes,
+            (team, single),
+        ),
+        observe_tasks("practice teaches to gain from what others say", gain, gains["late"], gains["early"], own),
+        observe_tasks("told of other problems instead, it gains less", gain, gains["late"], gains["mixed"], own),
+    ]
 
 
 def held_out(arm: Arm) -> list[Task]:
@@ -21,7 +59,7 @@ def held_out(arm: Arm) -> list[Task]:
     return [task for cell in hold_out(arm.plan.suite, arm.plan.source).values() for task in cell]
 
 
-def vote_alone(arm: Arm, seat: str, num_votes: int) -> tuple[float, ...]:
+def vote_alone(arm: Arm, seat: str, num_votes: int) -> Outcomes:
     """Of each held-out task, whether the vote of `num_votes` attempts by one seat alone is right."""
     episodes = replay(arm, held_out(arm), num_votes, workflow=Alone(seat))
     groups = [episodes[i : i + num_votes] for i in range(0, len(episodes), num_votes)]
@@ -43,7 +81,7 @@ def hear_others(arm: Arm, played: Sequence[Episode]) -> list[Episode]:
     return replay(arm, [e.task for e in played], workflow=replace(work, instead=others))
 
 
-def right_of(arm: Arm, played: Sequence[Episode], seats: Sequence[str], depth: int) -> tuple[float, ...]:
+def right_of(arm: Arm, played: Sequence[Episode], seats: Sequence[str], depth: int) -> Outcomes:
     """Of each episode the share of turns of a depth, by these seats, whose words are the right answer."""
     found = []
     for episode in played:
@@ -53,12 +91,25 @@ def right_of(arm: Arm, played: Sequence[Episode], seats: Sequence[str], depth: i
     return tuple(found)
 
 
-def are_right(arm: Arm, episodes: Sequence[Episode]) -> tuple[float, ...]:
+def are_right(arm: Arm, episodes: Sequence[Episode]) -> Outcomes:
     """Whether each answer is right, by what the arm was measured by."""
     scores = [found for found in lift(arm.plan.measured_by)(episodes) if isinstance(found, Score)]
     return tuple(float(score.value >= 1.0) for score in scores)
 
 
-def answers_of(played: Sequence[Episode]) -> tuple[float, ...]:
+def answers_of(played: Sequence[Episode]) -> Outcomes:
     """Whether each team was right."""
     return tuple(value_of(episode) for episode in played)
+
+
+def gain_of(arm: Arm, played: Sequence[Episode], seats: Sequence[str], depth: int) -> Outcomes:
+    """How much more often these seats are right at a depth than those who had read nobody."""
+    first = right_of(arm, played, tuple(arm.plan.seats), 0)
+    return tuple(late - early for late, early in zip(right_of(arm, played, seats, depth), first, strict=True))
+
+
+def observe_tasks(
+    claim: str, metric: str, treated: Outcomes, control: Outcomes, arms: tuple[Arm, Arm], kind: Kind = "greater"
+) -> Observation:
+    """What one seed says of two rows of outcomes on the same held-out tasks, and what the arms behind them cost."""
+    return Observation(claim, kind, metric, treated, control, arms[0].spent, arms[1].spent)

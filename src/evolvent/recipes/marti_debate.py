@@ -1,0 +1,91 @@
+"""Debate: everybody answers, hears the others and answers again, and every turn is paid by one judge of all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from evolvent.credit.advantage import Standardized, imitate_all
+from evolvent.credit.turns import PerTurn
+from evolvent.curriculum import Uniform
+from evolvent.effects import Observation, arm, compare_tasks
+from evolvent.effects.arms import NEVER
+from evolvent.effects.teams import Readers, compare_team
+from evolvent.envs import Toolbox
+from evolvent.evals.measure import Suite
+from evolvent.models import ModelSpec
+from evolvent.plans import Card, Improve, Phase
+from evolvent.rewards import by_task
+from evolvent.rewards.central import Central, all_earlier_rounds, margin
+from evolvent.rollouts.graph import debate
+from evolvent.rollouts.rehearsal import RehearseTeam
+from evolvent.rollouts.seat import Budgets
+from evolvent.rollouts.selfplay import Alone
+from evolvent.rollouts.team import Teamwork
+from evolvent.tasks.machines import Machines, any_run
+from evolvent.training.losses import Clip, Likelihood, PolicyLoss, per_token, token_mean
+from evolvent.training.optim import AdamW, Muon, Schedule
+
+CARD = Card(
+    name="marti_debate",
+    title="MARTI: multi-agent debate, trained",
+    paper="ICLR 2026, openreview E7jZqo0A50",
+    changes=("rollouts", "rewards", "credit"),
+    claim="a debate that was trained beats one that was not, and the vote of a model trained alone at as many samples",
+)
+
+WORK = Teamwork(debate(3, 2, remembers=False))
+NUM_TURNS = 6  # of an episode, and so the attempts that a vote alone may have
+
+
+def build() -> Improve:
+    """Three debaters with one set of weights, two rounds; the cold start shows how to talk, and seldom what for."""
+    cold = Phase(
+        num_steps=300,
+        tasks_per_step=8,
+        group_size=1,
+        workflow=RehearseTeam(WORK, any_run, heeds_frac=0.2),
+        curriculum=Uniform(1),
+        advantage=imitate_all,
+        loss=Likelihood(token_mean),
+        optimizer=Muon(lr=0.02, rest=AdamW(lr=3e-3, schedule=Schedule(20, 300, 0.1))),
+    )
+    return Improve(
+        recipe="marti_debate",
+        source=Machines(),
+        model=ModelSpec(depth=2, max_context=96),
+        seats=dict.fromkeys(WORK.graph.seats, "agent"),
+        cold_start=cold,
+        curriculum=Uniform(1),
+        workflow=WORK,
+        world=Toolbox(()),
+        reward=Central(all_earlier_rounds, margin),
+        truth=by_task,
+        advantage=PerTurn(Standardized(ddof=1, eps=1e-6)),
+        loss=PolicyLoss(ratio=per_token, gain=Clip(0.2, 0.2), reduce=token_mean),
+        optimizer=AdamW(lr=1e-3),
+        num_steps=60,
+        tasks_per_step=8,
+        group_size=8,
+        budgets=Budgets(turn_tokens=8, context_tokens=96, episode_tokens=32),
+        num_threads=1,
+    )
+
+
+def alone(plan: Improve) -> Improve:
+    """The control: as many updates on as many completions of one debater that talks to nobody."""
+    seat = WORK.graph.seats[0]
+    tasks = plan.tasks_per_step * NUM_TURNS
+    return replace(plan, practice_workflow=Alone(seat), reward=by_task, tasks_per_step=tasks)
+
+
+def effect(seed: int) -> list[Observation]:
+    """The team against itself before, against a vote of one alone, told of other problems, and paid without a shape."""
+    suite = Suite(num_tasks=384, num_tasks_during=16, num_levels=1, best_of=1)
+    plan = replace(build(), suite=suite, eval_every=NEVER)
+    team, single, before = arm(plan, seed), arm(alone(plan), seed), arm(replace(plan, num_steps=0), seed)
+    plain = arm(replace(plan, reward=Central(all_earlier_rounds)), seed)
+    seats = WORK.graph.seats
+    return [
+        *compare_team(team, single, before, Readers(seats, depth=1, lone=seats[0], num_turns=NUM_TURNS)),
+        compare_tasks("the margin teaches more than being right alone", "greater", team, plain),
+    ]

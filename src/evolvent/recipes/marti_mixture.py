@@ -1,0 +1,90 @@
+"""Mixture of agents: proposers side by side and an aggregator that reads them all, each kind with its own weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from evolvent.credit.advantage import Standardized, imitate_all
+from evolvent.credit.turns import PerTurn
+from evolvent.curriculum import Uniform
+from evolvent.effects import Observation, arm, compare_tasks
+from evolvent.effects.arms import NEVER
+from evolvent.effects.teams import Readers, compare_team
+from evolvent.envs import Toolbox
+from evolvent.evals.measure import Suite
+from evolvent.models import ModelSpec
+from evolvent.plans import Card, Improve, Phase
+from evolvent.rewards import by_task
+from evolvent.rewards.central import Central, margin, same_trajectory
+from evolvent.rollouts.graph import mixture
+from evolvent.rollouts.rehearsal import RehearseTeam
+from evolvent.rollouts.seat import Budgets
+from evolvent.rollouts.selfplay import Alone
+from evolvent.rollouts.team import Teamwork, last_word
+from evolvent.tasks.machines import Machines, any_run
+from evolvent.training.losses import Clip, Likelihood, PolicyLoss, per_token, token_mean
+from evolvent.training.optim import AdamW, Muon, Schedule
+
+CARD = Card(
+    name="marti_mixture",
+    title="MARTI: a mixture of agents, trained",
+    paper="ICLR 2026, openreview E7jZqo0A50",
+    changes=("rollouts", "rewards", "credit"),
+    claim="a mixture that was trained beats one that was not, and the vote of a model trained alone at as many samples",
+)
+
+WORK = Teamwork(mixture(3), last_word)
+PROPOSERS, AGGREGATOR = WORK.graph.seats[:-1], WORK.graph.seats[-1]
+NUM_TURNS = 4  # of an episode, and so the attempts that a vote alone may have
+
+
+def build() -> Improve:
+    """Three proposers share weights, an aggregator has its own; the cold start rarely shows it to check."""
+    cold = Phase(
+        num_steps=300,
+        tasks_per_step=8,
+        group_size=1,
+        workflow=RehearseTeam(WORK, any_run, heeds_frac=0.2),
+        curriculum=Uniform(1),
+        advantage=imitate_all,
+        loss=Likelihood(token_mean),
+        optimizer=Muon(lr=0.02, rest=AdamW(lr=3e-3, schedule=Schedule(20, 300, 0.1))),
+    )
+    return Improve(
+        recipe="marti_mixture",
+        source=Machines(),
+        model=ModelSpec(depth=2, max_context=96),
+        seats={**dict.fromkeys(PROPOSERS, "proposer"), AGGREGATOR: "aggregator"},
+        cold_start=cold,
+        curriculum=Uniform(1),
+        workflow=WORK,
+        world=Toolbox(()),
+        reward=Central(same_trajectory, margin),
+        truth=by_task,
+        advantage=PerTurn(Standardized(ddof=1, eps=1e-6)),
+        loss=PolicyLoss(ratio=per_token, gain=Clip(0.2, 0.2), reduce=token_mean),
+        optimizer=AdamW(lr=1e-3),
+        num_steps=60,
+        tasks_per_step=8,
+        group_size=8,
+        budgets=Budgets(turn_tokens=8, context_tokens=96, episode_tokens=32),
+        num_threads=1,
+    )
+
+
+def alone(plan: Improve) -> Improve:
+    """The control: as many updates on as many completions of one proposer that talks to nobody."""
+    tasks = plan.tasks_per_step * NUM_TURNS
+    return replace(plan, practice_workflow=Alone(PROPOSERS[0]), reward=by_task, tasks_per_step=tasks)
+
+
+def effect(seed: int) -> list[Observation]:
+    """The team against itself before, against a vote of one alone, told of other problems, and paid without a shape."""
+    suite = Suite(num_tasks=384, num_tasks_during=16, num_levels=1, best_of=1)
+    plan = replace(build(), suite=suite, eval_every=NEVER)
+    team, single, before = arm(plan, seed), arm(alone(plan), seed), arm(replace(plan, num_steps=0), seed)
+    plain = arm(replace(plan, reward=Central(same_trajectory)), seed)
+    return [
+        *compare_team(team, single, before, Readers((AGGREGATOR,), depth=1, lone=PROPOSERS[0], num_turns=NUM_TURNS)),
+        compare_tasks("the margin teaches more than being right alone", "greater", team, plain),
+    ]
