@@ -127,7 +127,7 @@ Engine = Callable[[Task, str], str]
 
 @dataclass(frozen=True)
 class Indexed:
-    """An engine over documents: the whole of the `k` best, a line each; the published one gives three passages."""
+    """An engine over documents: the text of the `k` best, one below the other; the published one gives three."""
 
     corpus: Corpus
     k: int = 3
@@ -135,7 +135,7 @@ class Indexed:
     def __call__(self, task: Task, query: str) -> str:
         """What a real index finds."""
         found = self.corpus.shelf.search(query, self.k)
-        return "\n".join(document.whole for document, _ in found) or "nothing found"
+        return "\n".join(document.text for document, _ in found) or "nothing found"
 
 
 Route = Callable[[list[float]], bool]
