@@ -18,6 +18,7 @@ from evolvent.hive.paths import check_mutable, complain, lies_in
 CONFIG, PROGRAM, SCORER = "task.toml", "public/program.md", "sealed/score.py"
 PARTS = ("public", "sealed", "holdout")
 INPUTS = "inputs"  # where the artifact finds the questions
+FORETOLD = f"{INPUTS}/predictions"  # and where a replay finds what the first run wrote
 MAX_SEEDS, MAX_BYTES = 64, 2**30
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9]|-(?!-)){0,18}[a-z0-9]")
 
@@ -66,6 +67,11 @@ class HiveTask:
     `score(seed, data, predictions)` gives a number, or one number for each case. `data` is the folder `sealed`, and
     for the hold-out the folder `holdout` where there is one. It says what is wrong with predictions by an error from
     `from scoring import Invalid, read_json`. `range` is what the metric can be, where that is known.
+
+    `replay` is a second command, for artifacts that must not see what they claim to have foretold: it runs in a fresh
+    sandbox, with the predictions as `inputs/predictions` in the place of the questions, and writes `replayed`, which
+    the scorer gets as a fourth argument. `absent` names public files that are not there when an artifact is measured,
+    such as a training text whose use the size of the artifact is to limit.
     """
 
     name: str
@@ -77,6 +83,9 @@ class HiveTask:
     seeds: tuple[int, ...]
     holdout_seeds: tuple[int, ...]
     predictions: str = "predictions.json"
+    replay: tuple[str, ...] = ()
+    replayed: str = "replayed"
+    absent: tuple[str, ...] = ()
     range: tuple[float, float] | None = None
     description: str = ""
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
@@ -101,8 +110,9 @@ class HiveTask:
 
     @property
     def fixed(self) -> dict[str, bytes]:
-        """What agents see and cannot change."""
-        return {path: data for path, data in self.below("public").items() if not lies_in(path, self.mutable)}
+        """What agents see and cannot change, and an artifact finds beside itself."""
+        away = (*self.mutable, *self.absent)
+        return {path: data for path, data in self.below("public").items() if not lies_in(path, away)}
 
     @property
     def baseline(self) -> dict[str, bytes]:
@@ -119,7 +129,10 @@ class HiveTask:
             "mutable": list(self.mutable),
             "command": list(self.command),
             "predictions": self.predictions,
+            "replay": list(self.replay),
+            "replayed": self.replayed if self.replay else None,
             "range": list(self.range) if self.range else None,
+            "absent": list(self.absent),
             "num_seeds": len(self.seeds),
             "budget": {name: getattr(self.budget, name) for name in Budget.__slots__},
         }
@@ -137,26 +150,25 @@ def _check_words(task: HiveTask) -> None:
         raise BadInput("this is no name of a task", where=f"{task.where}: name", got=ascii(task.name), wanted=wanted)
     if not isinstance(task.metric, str) or not task.metric.strip():
         raise BadInput("a metric needs a name", where=f"{task.where}: metric", got=task.metric, wanted='such as "fill"')
-    if not task.command or not all(isinstance(word, str) and word and "\0" not in word for word in task.command):
-        raise BadInput(
-            "the command that runs the artifact must be words",
-            where=f"{task.where}: command",
-            got=task.command,
-            wanted='such as ["python3", "solve.py"]',
-        )
+    for key, words in (("command", task.command), ("replay", task.replay or task.command)):
+        if not words or not all(isinstance(word, str) and word and "\0" not in word for word in words):
+            wanted = 'such as ["python3", "solve.py"]'
+            raise BadInput("a command must be words", where=f"{task.where}: {key}", got=words, wanted=wanted)
 
 
 def _check_predictions(task: HiveTask) -> None:
-    trouble = complain(task.predictions) if isinstance(task.predictions, str) and task.predictions else "is no path"
-    if not trouble and lies_in(task.predictions, [INPUTS, *task.mutable, *task.fixed]):
-        trouble = "lies among the inputs, or is a file that the task or the agent brings along"
-    if trouble:
-        raise BadInput(
-            f"the file of predictions {trouble}",
-            where=f"{task.where}: predictions",
-            got=ascii(task.predictions),
-            wanted="a path of its own, such as predictions.json",
-        )
+    for key in ("predictions", "replayed"):
+        path = getattr(task, key)
+        trouble = complain(path) if isinstance(path, str) and path else "is no path"
+        if not trouble and lies_in(path, [INPUTS, *task.mutable, *task.fixed]):
+            trouble = "lies among the inputs, or is a file that the task or the agent brings along"
+        if trouble:
+            raise BadInput(
+                f"the file of {key} {trouble}",
+                where=f"{task.where}: {key}",
+                got=ascii(path),
+                wanted="a path of its own, such as predictions.json",
+            )
 
 
 def _check_seeds(task: HiveTask) -> None:
@@ -199,6 +211,9 @@ def _check_files(task: HiveTask) -> None:
     ):
         if path not in task.files:
             raise BadInput(f"{why} of the task is missing", where=f"{task.where}: {path}", cure=f"write {path}")
+    for path in task.absent:
+        if not isinstance(path, str) or not any(lies_in(found, [path]) for found in task.below("public")):
+            raise BadInput("nothing public is absent under this name", where=f"{task.where}: absent", got=path)
     if not task.baseline:
         raise BadInput(
             "the task has no baseline: nothing lies at its mutable paths",

@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,16 @@ from evolvent.tasks.formats.toml import to_toml
 MAX_BYTES, MAX_FILES = 256 * 2**20, 4096
 LEFT_OVER = ("__pycache__",)
 NEEDED = ("name", "metric", "direction", "mutable", "command", "seeds", "holdout_seeds", "budget")
-OPTIONAL = ("description", "predictions", "range")
-LISTS = ("mutable", "command", "seeds", "holdout_seeds", "range")
+OPTIONAL = ("description", "predictions", "replay", "replayed", "absent", "range")
+LISTS = ("mutable", "command", "replay", "absent", "seeds", "holdout_seeds", "range")
 
 
-def read_task(folder: Path | str) -> HiveTask:
-    """The task in a folder; BadInput where it is not one, or holds a link, a pipe or a stray file."""
+def read_task(folder: Path | str, made: Mapping[str, bytes] | None = None) -> HiveTask:
+    """The task in a folder, with files that were made elsewhere; BadInput where it is none, or has a link or a pipe."""
     home = Path(folder)
     if home.is_symlink() or not home.is_dir():
         raise BadInput("no folder of a task is here", where=str(folder), wanted=f"a folder with {CONFIG}")
-    files = dict(_files(home))
+    files = dict(_files(home)) | dict(made or {})
     if CONFIG not in files:
         raise BadInput(f"{CONFIG} is missing", where=str(folder), got=", ".join(sorted(files)[:5]) or "nothing")
     return _build(_read_config(files[CONFIG], f"{folder}/{CONFIG}"), files, str(folder))

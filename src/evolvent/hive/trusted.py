@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,9 +40,13 @@ def pose(task: HiveTask, folder: Path, seed: int, bundle: str = SEALED) -> Mappi
     return files
 
 
-def score(task: HiveTask, folder: Path, seed: int, predictions: bytes, bundle: str = SEALED) -> Marks:
-    """What predictions are worth on one seed; VerifierError where it is the scorer that breaks."""
-    answer = _ask(task, folder, {"verb": "score", "seed": seed, "bundle": bundle}, predictions)
+def score(task: HiveTask, folder: Path, seed: int, written: Sequence[bytes], bundle: str = SEALED) -> Marks:
+    """What it is worth that was written on one seed: the predictions, and after a replay its file too.
+
+    VerifierError where it is the scorer that breaks.
+    """
+    sizes = [len(one) for one in written]
+    answer = _ask(task, folder, {"verb": "score", "seed": seed, "bundle": bundle, "sizes": sizes}, b"".join(written))
     if "invalid" in answer:
         return Marks(why=str(answer["invalid"]))
     cases = tuple(answer["cases"])
@@ -55,7 +59,7 @@ def score(task: HiveTask, folder: Path, seed: int, predictions: bytes, bundle: s
     return Marks(cases)
 
 
-def _ask(task: HiveTask, folder: Path, asked: dict[str, Any], predictions: bytes) -> dict[str, Any]:
+def _ask(task: HiveTask, folder: Path, asked: dict[str, Any], written: bytes) -> dict[str, Any]:
     bundle = asked.pop("bundle")
     data = folder / (HOLDOUT if bundle == HOLDOUT and (folder / HOLDOUT).is_dir() else SEALED)
     seconds = task.budget.scoring_seconds
@@ -64,7 +68,7 @@ def _ask(task: HiveTask, folder: Path, asked: dict[str, Any], predictions: bytes
         try:
             done = subprocess.run(
                 [sys.executable, "-I", "-B", str(trusted_inside.__file__)],
-                input=json.dumps(asked).encode() + b"\n" + predictions,
+                input=json.dumps(asked).encode() + b"\n" + written,
                 capture_output=True,
                 cwd=empty,
                 env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"},

@@ -27,9 +27,9 @@ def main() -> None:
     answers = os.dup(1)
     os.dup2(2, 1)  # what the scorer prints is log
     header = json.loads(sys.stdin.buffer.readline())
-    predictions = sys.stdin.buffer.read()
+    written = [sys.stdin.buffer.read(size) for size in header.get("sizes", ())]
     _limit(header["seconds"], header["memory_bytes"])
-    answer = _answer(header, predictions)
+    answer = _answer(header, written)
     with os.fdopen(answers, "w", encoding="utf-8") as stream:
         json.dump(answer, stream, allow_nan=False)
 
@@ -42,7 +42,7 @@ def read_json(data: bytes) -> Any:
         raise Invalid(f"the predictions are not JSON: {error}") from None
 
 
-def _answer(header: dict[str, Any], predictions: bytes) -> dict[str, Any]:
+def _answer(header: dict[str, Any], written: list[bytes]) -> dict[str, Any]:
     # its text is compiled here: an import would leave a cache beside the sealed files
     sys.modules["scoring"] = sys.modules["__main__"]  # for `from scoring import Invalid, read_json`
     scorer = types.ModuleType("scorer")
@@ -54,7 +54,7 @@ def _answer(header: dict[str, Any], predictions: bytes) -> dict[str, Any]:
         files = scorer.pose(header["seed"], data)
         return {"files": {name: base64.b64encode(content).decode() for name, content in files.items()}}
     try:
-        found = scorer.score(header["seed"], data, predictions)
+        found = scorer.score(header["seed"], data, *written)
     except Invalid as error:
         return {"invalid": str(error)[:500]}
     except Exception as error:
