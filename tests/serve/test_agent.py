@@ -172,13 +172,14 @@ def _is_alive(pid):
         return False
 
 
-def test_a_child_that_stays_behind_does_not_hold_up_the_answer(script):
+def test_a_child_that_stays_behind_is_ended_and_does_not_hold_up_the_answer(script):
     agent = script("""
         import subprocess
-        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])
-        print(ask("1+1?"))
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"], start_new_session=True)
+        print(child.pid, ask("1+1?"))
     """)
-    assert one(OutsideAgent(agent, timeout_s=20.0)).answer == "1+1?"
+    pid, answer = one(OutsideAgent(agent, timeout_s=20.0)).answer.split()
+    assert answer == "1+1?" and not _is_alive(int(pid))
 
 
 def test_what_is_printed_is_read_as_asked(script):

@@ -30,6 +30,7 @@ API_KEY, MODEL = "none", "agent"
 MAX_OUTPUT_BYTES = 1 << 20
 MAX_WHY_CHARS = 600
 POLL_S = 0.005
+LATE_S = 0.2
 GIVEN = ("task", "base_url", "api_key", "model")
 """The parameters that a function may have, by name."""
 
@@ -234,10 +235,14 @@ async def _run(words: list[str], errand: Errand) -> str:
         status = await _exited(process)
     finally:
         _end(process.pid)
-        done, late = await asyncio.wait(reads, timeout=2)  # a child that left the group may hold the pipe open
+        done, late = await asyncio.wait(reads, timeout=LATE_S)
+        if late:  # a child that left the group holds the pipe open
+            _end_those_with(errand.base_url)
+            done, late = await asyncio.wait(reads, timeout=LATE_S)
         for read in late:
             read.cancel()
         await _exited(process)
+        process._transport.close()  # type: ignore[attr-defined]  # else it is closed by whoever collects it, too late
     output, errors = (read.result() if read in done else b"" for read in reads)
     if status != 0:
         raise AgentFailed(f"exit status {status}: {errors.decode(errors='replace').strip() or 'no words on stderr'}")
@@ -285,6 +290,16 @@ def _end(process_id: int) -> None:
                 child.kill()
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process_id, signal.SIGKILL)
+
+
+def _end_those_with(base_url: str) -> None:
+    """End what an agent left behind elsewhere: its children have its address in their environment."""
+    import psutil
+
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("OPENAI_BASE_URL") == base_url:
+                process.kill()
 
 
 def _printed(output: str, answer_is: str) -> str:
