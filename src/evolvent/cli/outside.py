@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -70,12 +71,13 @@ def patience_of(workflow: Workflow) -> float | None:
 
 def rehearse(agent: OutsideAgent, source: Source, stage: Stage, screen: Screen) -> Episode:
     """One task, on which the policy says the worked solution: an agent that cannot even do that is told at once."""
-    task = next(iter(_trained_on(source)))
+    task, start_s = next(iter(_trained_on(source))), time.perf_counter()
     coached = replace(stage, workflow=Coached(agent), patience_s=None)
     local = all(hasattr(policy, "renderer") for policy in stage.policies.values())
     if not local or task.private is None:  # an endpoint cannot recite: what it says itself will do
         coached = replace(coached, workflow=agent)
     [episode] = play([Attempt(task, 0)], coached)
+    seconds = time.perf_counter() - start_s
     trace = episode.traces[0]
     if episode.outcome is Outcome.INFRASTRUCTURE_FAILED and trace.fault is not None:
         why = trace.fault.why.replace("\n", "\n        ")  # an error in an error, in its column
@@ -88,6 +90,11 @@ def rehearse(agent: OutsideAgent, source: Source, stage: Stage, screen: Screen) 
             cure=f"budgets.{trace.truncation}_tokens=..., and a model with as long a context",
         )
     _tell(agent, episode, screen)
+    if is_process(agent.agent):
+        screen.console.print(
+            f"           started anew for each attempt, which took {seconds:.1f} s; a function (FILE.py:NAME) is not",
+            markup=False,
+        )
     return episode
 
 
