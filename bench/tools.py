@@ -35,6 +35,10 @@ def measure(threads: int, episodes: int, turns: int) -> list[Row]:
         Side(partial(_side, name, patience_s, episodes, turns, paces, kept))
         for name, patience_s in (("patient", PATIENCE_S), ("in step", None))
     ]
+    for side in sides:
+        side.run()  # the model is made, and products of its size are met for the first time
+    for found in paces.values():
+        found.clear()
     rates = in_turn(sides, NUM_ROUNDS).rates
     idle = {name: statistics.median(pace.idle_share for pace in found) for name, found in paces.items()}
     settings = {"threads": threads, "episodes": episodes, "turns": turns,

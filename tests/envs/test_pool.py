@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from evolvent.codec import from_json, to_json
 from evolvent.envs import Toolbox, calc
 from evolvent.envs.pool import Pooled
 from evolvent.errors import BadInput
@@ -203,6 +204,14 @@ def test_equal_plans_share_a_pool_and_others_do_not():
     asyncio.run(in_world(one, call(0)))
     assert (same.counts.calls, other.counts.calls) == (1, 0)
     assert "1 calls, 0 timed out" in str(same.counts)
+
+
+def test_a_pool_goes_through_json_and_counts_on():
+    plan = Pooled(Toolbox((calc,)), max_concurrent=5, in_threads=("calc",))
+    again = from_json(to_json(plan))
+    assert again == plan
+    asyncio.run(in_world(plan, ToolCall("calc", {"expression": "1+1"})))
+    assert again.counts.calls == 1
 
 
 @pytest.mark.parametrize("wrong", [{"max_concurrent": 0}, {"deadline_s": 0}, {"calls_per_s": -1}])
