@@ -6,6 +6,7 @@ from evolvent.envs.gym import Gym
 from evolvent.envs.interpreter import Interpreter
 from evolvent.envs.mcp import McpTools
 from evolvent.envs.openenv import OpenEnv
+from evolvent.envs.pool import Pooled
 from evolvent.envs.toolbox import Toolbox
 from evolvent.envs.tools import as_tool, validate
 from evolvent.envs.world import World, WorldPlan, WorldStep
@@ -16,6 +17,7 @@ __all__ = [
     "Interpreter",
     "McpTools",
     "OpenEnv",
+    "Pooled",
     "Toolbox",
     "World",
     "WorldPlan",
