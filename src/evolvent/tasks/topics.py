@@ -146,7 +146,7 @@ class TopicTasks:
         """A question with passages: bridges of its topic, others that share a word with it, and any others."""
         topic, question = self._posed(topics, rng.randrange(topics.num_topics), "train", rng)[1:3]
         bridges = list(_bridges(topics, topic))
-        num = rng.randint(1, self.num_shown)  # a single passage teaches to copy, several teach which
+        num = rng.randint(1, rng.randint(1, self.num_shown))  # one passage teaches to copy, several teach which
         own = rng.sample(bridges, rng.randint(1, min(num, len(bridges))))
         near = [d for word in question.split()[1:] for d in _holding(topics).get(word, ()) if d not in bridges]
         num_near = rng.randint(0, min(len(near), num - len(own)))
