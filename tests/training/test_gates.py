@@ -180,6 +180,20 @@ def test_words_that_are_not_those_of_the_tokens_stop(policy, episode):
         assert error.where == f"t/0/agent/{number}" and "It is 4." in error.got
 
 
+def test_words_that_a_reply_was_given_to_begin_with_are_in_what_was_heard(policy, episode):
+    (trace,) = episode.traces
+    heard = trace.turns[0]
+    told = replace(heard, tokens=(*heard.tokens, *b"so "), mask=(*heard.mask, *(False,) * 3))
+
+    def with_turns(*turns):
+        return replace(episode, traces=(replace(trace, turns=turns),))
+
+    plain = next(t for t in trace.turns if t.message.role == "assistant" and not t.message.calls)
+    begun = replace(plain, message=said("assistant", "so " + plain.message.text))
+    check_round_trip([with_turns(told, begun)], {"agent": policy})
+    stops(check_round_trip, [with_turns(heard, begun)], {"agent": policy}, match="words of a turn")
+
+
 def test_tokens_changed_behind_the_words_stop(policy, episode):
     turn = episode.traces[0].turns[3]
     stops(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from evolvent.errors import GateFailed
@@ -93,10 +94,10 @@ def check_round_trip(episodes: Sequence[Episode], policies: Any) -> None:
             renderer = getattr(policies.get(trace.policy), "renderer", None)
             if renderer is None:
                 continue
-            for turn in trace.turns:
-                if turn.message.role == "assistant" and turn.tokens:
+            for before, turn in pairwise((None, *trace.turns)):
+                if turn is not None and turn.message.role == "assistant" and turn.tokens:
                     read = renderer.parse(turn.tokens, ())
-                    if not _says(turn, read):
+                    if not _says(turn, read, renderer.text(before.tokens) if before else ""):
                         raise GateFailed(
                             "the words of a turn are not those of its token ids",
                             where=turn.turn_id,
@@ -106,11 +107,13 @@ def check_round_trip(episodes: Sequence[Episode], policies: Any) -> None:
                         )
 
 
-def _says(turn: Turn, read: Message) -> bool:
-    said = turn.message
+def _says(turn: Turn, read: Message, before: str) -> bool:
+    said, words = turn.message, turn.message.text
+    if words.endswith(read.text) and before.endswith(begun := words.removesuffix(read.text)):
+        words = words.removeprefix(begun)  # how it begins was given, and stands at the end of what was heard
     # a template may put marks of its own (empty thoughts) around words that were recited
-    words = said.text.strip() in read.text if turn.sampling is None else said.text.strip() == read.text.strip()
-    return words and len(said.calls) == len(read.calls) and all(map(_same_call, said.calls, read.calls))
+    is_said = words.strip() in read.text if turn.sampling is None else words.strip() == read.text.strip()
+    return is_said and len(said.calls) == len(read.calls) and all(map(_same_call, said.calls, read.calls))
 
 
 def _same_call(said: ToolCall, read: ToolCall) -> bool:
