@@ -48,14 +48,18 @@ class KeepRule:
     """Keeps a challenger when the level of its comparison is reached; see the guarantee of this module.
 
     `width` is how far apart two numbers of the metric can be: where it is given, means are compared by betting.
+    `num_spare` seeds are measured beyond the fewest that can decide, for gains that are not won on every seed.
     """
 
     alpha: float = 0.05
     width: float | None = None
+    num_spare: int = 4
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
             raise BadInput("no false-positive rate", where="KeepRule.alpha", got=self.alpha, wanted="0 < alpha < 1")
+        if self.num_spare < 0:
+            raise BadInput("no number of seeds", where="KeepRule.num_spare", got=self.num_spare, wanted=">= 0")
         if self.width is not None and not 0 < self.width < math.inf:
             raise BadInput("no width of a metric", where="KeepRule.width", got=self.width, wanted="> 0, or None")
 

@@ -104,11 +104,11 @@ class Bench:
         return self._measure(task, taken, commit, tuple(own if seeds is None else seeds), bundle)
 
     def measure_files(
-        self, digest: str, files: Mapping[str, bytes], *, seeds: Sequence[int] | None = None
+        self, digest: str, files: Mapping[str, bytes], *, seeds: Sequence[int] | None = None, bundle: str = SEALED
     ) -> SealedResult:
         """Score an artifact that is no commit, such as the task's own baseline."""
         task = self.shelf.take(digest)
-        return self._measure(task, Taken(files), "", tuple(task.seeds if seeds is None else seeds), SEALED)
+        return self._measure(task, Taken(files), "", tuple(task.seeds if seeds is None else seeds), bundle)
 
     def _measure(self, task: HiveTask, taken: Taken, commit: str, seeds: tuple[int, ...], bundle: str) -> SealedResult:
         sandbox = self.sandbox or best()

@@ -71,7 +71,8 @@ class HiveTask:
     `replay` is a second command, for artifacts that must not see what they claim to have foretold: it runs in a fresh
     sandbox, with the predictions as `inputs/predictions` in the place of the questions, and writes `replayed`, which
     the scorer gets as a fourth argument. `absent` names public files that are not there when an artifact is measured,
-    such as a training text whose use the size of the artifact is to limit.
+    such as a training text whose use the size of the artifact is to limit. `exact` says that the same artifact gets the
+    same number on the same seed; what is timed does not.
     """
 
     name: str
@@ -86,6 +87,7 @@ class HiveTask:
     replay: tuple[str, ...] = ()
     replayed: str = "replayed"
     absent: tuple[str, ...] = ()
+    exact: bool = True
     range: tuple[float, float] | None = None
     description: str = ""
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
@@ -148,6 +150,8 @@ def _check_words(task: HiveTask) -> None:
     if not isinstance(task.name, str) or not _NAME.fullmatch(task.name):
         wanted = "2 to 20 of a-z, 0-9 and single hyphens between them"
         raise BadInput("this is no name of a task", where=f"{task.where}: name", got=ascii(task.name), wanted=wanted)
+    if not isinstance(task.exact, bool):
+        raise BadInput("exact is no truth", where=f"{task.where}: exact", got=task.exact, wanted="true | false")
     if not isinstance(task.metric, str) or not task.metric.strip():
         raise BadInput("a metric needs a name", where=f"{task.where}: metric", got=task.metric, wanted='such as "fill"')
     for key, words in (("command", task.command), ("replay", task.replay or task.command)):

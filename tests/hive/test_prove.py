@@ -1,0 +1,76 @@
+import functools
+
+import pytest
+
+from evolvent.hive.challenge import challenge
+from evolvent.hive.noise import KeepRule
+from evolvent.hive.prove import prove
+from evolvent.hive.shipped import names, shipped
+from evolvent.hive.task_folder import reseal
+from hive.forge import HONEST, LABELS, PREDICT, SCORE, TASK, commit_files, make_task
+from hive.test_shipped import FIRST_FIT
+
+
+def failed(task, bench):
+    return [check.name for check in prove(task, bench) if not check.passed]
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_task_that_ships_passes_its_own_proof(fresh, name):
+    checks = prove(reseal(shipped(name), 3), fresh.bench)
+    assert len(checks) == 8 and not [check for check in checks if not check.passed], checks
+
+
+@pytest.mark.parametrize(
+    ("toml", "files", "name"),
+    [
+        (TASK, {"public/solve.py": "raise SystemExit(1)"}, "the baseline runs and is scored"),
+        (TASK, {"public/solve.py": PREDICT + f"predict({LABELS})"}, "the baseline is neither at the floor nor at the"),
+        (TASK, {"public/solve.py": PREDICT + f"predict({[1 - x for x in LABELS]})"}, "the baseline is neither"),
+        (TASK, {"public/solve.py": PREDICT + "import os\npredict([b % 2 for b in os.urandom(10)])"}, "measured again"),
+        (TASK, {"sealed/score.py": SCORE.replace("rows = read_json(predictions)", "return 0.5")}, "forged predictions"),
+        (TASK, {"sealed/score.py": SCORE.replace("seed * 31", "0")}, "each seed asks something else"),
+        (TASK, {"sealed/score.py": "def pose(seed, data): 1/0"}, "the scorer answers"),
+        (TASK, {"public/labels.json": "[1]", "sealed/labels.json": "[1]", "sealed/score.py": SCORE.replace(
+            '(data / "labels.json").read_text()', f"'{{\"labels\": {LABELS}}}'")}, "nothing sealed is public"),
+        (TASK.replace("seeds = [5]", "seeds = [123456789]", 1), {"public/note.md": "123456789"}, "nothing sealed"),
+    ],
+)  # fmt: skip
+def test_a_task_with_a_planted_fault_does_not_pass(fresh, tmp_path, toml, files, name):
+    found = failed(make_task(tmp_path / "faulty", toml, files), fresh.bench)
+    assert any(one.startswith(name) for one in found), found
+
+
+def test_a_sound_task_passes_and_one_that_is_timed_need_not_repeat(fresh, tmp_path):
+    # the second label is a coin: every time the sum is another, and the task says so
+    coin = PREDICT + "import os\npredict([os.urandom(1)[0] % 2] + [1] * 9)"
+    assert failed(fresh.task, fresh.bench) == []
+    timed = make_task(tmp_path / "timed", "exact = false\n" + TASK, {"public/solve.py": coin})
+    assert failed(timed, fresh.bench) == []
+
+
+def measure(stand, task, solve):
+    commit = commit_files(stand.repository, {"solve.py": solve})
+    return lambda seeds: stand.bench.measure(task.digest, stand.repository, commit, seeds=seeds)
+
+
+def test_a_better_artifact_is_kept_beside_the_incumbent_on_seeds_of_its_own(fresh):
+    task = reseal(shipped("packing"), 3)
+    fresh.shelf.put(task)
+    new, old = (measure(fresh, task, text) for text in (FIRST_FIT, task.baseline["solve.py"].decode()))
+    meet = functools.partial(challenge, task, secret=9, rule=KeepRule(num_spare=0))
+    first = meet(new, old, number=1)
+    assert first.is_kept and first.decision.gain.low > 0.05, first.why
+    asked = [one.seed for one in first.challenger.seeds]
+    assert asked == [one.seed for one in first.incumbent.seeds] and len(asked) == 6
+    assert not set(asked) & set(task.seeds + task.holdout_seeds)
+    assert not meet(old, new, number=2).is_kept and not meet(new, new, number=3).is_kept
+
+
+def test_who_is_invalid_on_the_fresh_seeds_is_neither_kept_nor_beaten(fresh):
+    rule, good = KeepRule(num_spare=0), measure(fresh, fresh.task, HONEST)
+    bad = measure(fresh, fresh.task, "print('accuracy: 1.0')")
+    fell = challenge(fresh.task, bad, good, number=1, secret=1, rule=rule)
+    assert not fell.is_kept and fell.decision is None and fell.why.startswith("the challenger is invalid: no pred")
+    old = challenge(fresh.task, good, bad, number=2, secret=1, rule=rule)
+    assert not old.is_kept and old.why.startswith("the incumbent is invalid on fresh seeds")
