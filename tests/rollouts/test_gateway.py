@@ -11,7 +11,8 @@ from evolvent.errors import BadInput
 from evolvent.models import Renderer, build_tokenizer
 from evolvent.policies.wire import message_to_wire, messages_from_wire, messages_to_wire
 from evolvent.records import Finish, Message, Outcome, Tool, ToolCall, ToolResult, said
-from evolvent.rollouts.gateway import Asked, Lesson, Session, _form
+from evolvent.rollouts.beginnings import form_of
+from evolvent.rollouts.gateway import Asked, Lesson, Session
 from evolvent.rollouts.play import play
 from evolvent.rollouts.seat import Budgets
 from evolvent.rollouts.workflows import Answer
@@ -286,7 +287,7 @@ def test_a_lesson_recites_the_worked_solution_inside_the_agents_own_prompts(stag
 @settings(max_examples=300, deadline=None)
 def test_whatever_tokens_a_policy_writes_their_message_is_known_again_when_it_comes_back(tokens, tools):
     message = RENDERER.parse(tokens, tools)
-    assert _form(as_it_comes_back(message, 0)) == _form(message)
+    assert form_of(as_it_comes_back(message, 0)) == form_of(message)
 
 
 def test_what_the_wire_makes_of_any_reply_comes_back_as_the_same_place(stage, nano, attempts):

@@ -16,7 +16,8 @@ from evolvent.records import Outcome, said
 from evolvent.rollouts.seat import Budgets
 from evolvent.rollouts.workflows import Demonstrate
 from evolvent.serve.agent import Coached, OutsideAgent
-from evolvent.serve.launch import OUTPUT, find_runner, settled
+from evolvent.serve.errand import OUTPUT
+from evolvent.serve.launch import find_runner, settled
 from outside import EXAMPLES, clever, fault, nano, played
 
 TOOL = EXAMPLES / "tool_process.py"

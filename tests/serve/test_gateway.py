@@ -154,6 +154,22 @@ def test_a_client_that_gives_up_leaves_nothing_and_its_retry_is_answered():
     assert len(sessions[0].calls) == 1 and len(episode.traces[0].turns) == 2
 
 
+def test_a_session_may_be_named_in_a_header_and_a_key_makes_a_request_the_same_one():
+    async def visit(task, url):
+        home, name = f"{open_gateway().url}/v1", url.split("/")[-2]
+        async with client(home, default_headers={"X-Evolvent-Session": name}) as one:
+            ask_once = {"model": "m", "messages": [user("1+1?")], "max_tokens": 6}
+            keyed = {"Idempotency-Key": "k1"}
+            same = [await one.chat.completions.create(**ask_once, extra_headers=keyed) for _ in range(2)]
+            other = await one.chat.completions.create(**ask_once, extra_headers={"Idempotency-Key": "k2"})
+            assert same[0].choices[0].message.content == same[1].choices[0].message.content
+            assert other.id not in {s.id for s in same}
+
+    sessions = []
+    played(nano(), visits(visit, sessions))
+    assert len(sessions[0].calls) == 2
+
+
 def test_other_sampling_is_overruled_and_noted():
     async def visit(task, url):
         for number in range(2):

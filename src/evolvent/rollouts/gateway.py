@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import json
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,11 +17,11 @@ from jinja2 import TemplateError
 
 from evolvent.errors import BadInput
 from evolvent.policies.transcript import first_stop
-from evolvent.records import Block, Completion, Finish, Message, Text, Tool, ToolCall, ToolResult
+from evolvent.records import Block, Completion, Finish, Message, Text, Tool
+from evolvent.rollouts.beginnings import digest, form_of, form_of_tools, name_beginnings, num_common, shorten
 from evolvent.rollouts.seat import START, BudgetSpent, Mark, Seat
 
 MAX_NOTES = 16
-MAX_CHARS = 160  # of a message in a note
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +126,7 @@ class Session:
         """Answer a request; one that its client sends again gets what the first got, or will get."""
         if self.is_closed:
             raise BadInput("this session is over", cure="an agent speaks while its task is open, and not after")
-        name = _digest(str(asked))
+        name = digest(str(asked))
         flight = self._flights.get(name) if is_retry else None
         if flight is None or _is_lost(flight.task):
             flight = self._flights[name] = self._begin(asked)
@@ -189,9 +187,9 @@ class Session:
         await self._say(asked.messages[num_known:], asked)
         made = self._last_words()
         shown = _until(made.message or Message("assistant", ()), asked.stops)
-        forms = (*map(_form, asked.messages), _form(shown))
-        self._head = _chain(_tools_form(asked.tools), forms)[-1]
-        self._places[self._head] = _Place(forms, _tools_form(asked.tools), seat.mark())
+        forms = (*map(form_of, asked.messages), form_of(shown))
+        self._head = name_beginnings(form_of_tools(asked.tools), forms)[-1]
+        self._places[self._head] = _Place(forms, form_of_tools(asked.tools), seat.mark())
         prompt_ids = seat.mark().tokens[: -len(made.tokens) or None] if seat.renderer is not None else None
         num_prompt = made.prompt_tokens if prompt_ids is None else len(prompt_ids)
         latency_s = time.perf_counter() - start_s
@@ -256,9 +254,9 @@ class Session:
 
     def _find(self, asked: Asked) -> tuple[str, int]:
         """The recorded place that the conversation goes on with and how many messages it holds; ("", 0): none."""
-        tools = _tools_form(asked.tools)
-        forms = tuple(map(_form, asked.messages))
-        chain = _chain(tools, forms)
+        tools = form_of_tools(asked.tools)
+        forms = tuple(map(form_of, asked.messages))
+        chain = name_beginnings(tools, forms)
         for num in range(len(forms) - 1, 0, -1):
             # words of the assistant that we did not write cannot follow on ours: they have no end mark of their own
             if chain[num - 1] in self._places and asked.messages[num].role != "assistant":
@@ -269,14 +267,14 @@ class Session:
 
     def _parting(self, forms: tuple[str, ...], tools: str) -> str:
         """Where a conversation parts with the recorded one that it resembles most, line by line."""
-        nearest = max(self._places.values(), key=lambda place: _num_common(place.forms, forms))
-        num = _num_common(nearest.forms, forms)
+        nearest = max(self._places.values(), key=lambda place: num_common(place.forms, forms))
+        num = num_common(nearest.forms, forms)
         head = f"call {len(self.calls) + 1} starts a context of its own: it goes on with nothing recorded"
         if num == len(nearest.forms) and nearest.tools != tools:
-            return f"{head}; the tools differ\n- {_short(nearest.tools)}\n+ {_short(tools)}"
+            return f"{head}; the tools differ\n- {shorten(nearest.tools)}\n+ {shorten(tools)}"
         was = nearest.forms[num] if num < len(nearest.forms) else "(the end)"
         now = forms[num] if num < len(forms) else "(the end)"
-        return f"{head}; message {num} differs\n- {_short(was)}\n+ {_short(now)}"
+        return f"{head}; message {num} differs\n- {shorten(was)}\n+ {shorten(now)}"
 
 
 class _Refused(BadInput):
@@ -308,47 +306,3 @@ def _until(message: Message, stops: tuple[str, ...]) -> Message:
         kept.append(block)
         at -= len(block.text) if isinstance(block, Text) else 0
     return message
-
-
-def _form(message: Message) -> str:
-    """What makes two messages one: role, words but for the white space around them, calls by parsed arguments."""
-    calls = [[call.name, _arguments(call)] for call in message.calls]
-    names = [block.name for block in message.blocks if isinstance(block, ToolResult)]
-    told = [message.role, message.text.strip(), *([calls] if calls else []), *names]
-    return json.dumps(told, ensure_ascii=False, sort_keys=True, default=list)
-
-
-def _arguments(call: ToolCall) -> object:
-    """The arguments of a call; those that could not be read as the wire gives them back: JSON where they are JSON."""
-    if call.arguments is not None:
-        return dict(call.arguments)
-    try:
-        found = json.loads(call.raw or "{}")
-    except (ValueError, RecursionError):
-        return call.raw.strip()
-    return found if isinstance(found, dict) else call.raw.strip()
-
-
-def _tools_form(tools: Sequence[Tool]) -> str:
-    return json.dumps([[t.name, t.description, t.parameters] for t in tools], sort_keys=True, default=dict)
-
-
-def _chain(tools: str, forms: Sequence[str]) -> list[str]:
-    """A name for every beginning of a conversation."""
-    names, last = [], _digest(tools)
-    for form in forms:
-        last = _digest(last + form)
-        names.append(last)
-    return names
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _num_common(one: Sequence[str], other: Sequence[str]) -> int:
-    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= MAX_CHARS else text[: MAX_CHARS - 3] + "..."

@@ -13,7 +13,8 @@ from evolvent.records import Task, said
 from evolvent.rollouts.gateway import Lesson, Session
 from evolvent.rollouts.workflows import Answer, Team
 from evolvent.seeds import stream
-from evolvent.serve.launch import LAST_LINE, OUTPUT, AgentFailed, Errand, find_runner
+from evolvent.serve.errand import LAST_LINE, OUTPUT, AgentFailed, Errand
+from evolvent.serve.launch import find_runner
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Starts an agent on one task - a function, a process or a URL - and reads its answer; no child outlives its task."""
+"""Finds out what the name of an agent stands for, and how it is run: a function, a process or a URL."""
 
 from __future__ import annotations
 
@@ -8,50 +8,25 @@ import difflib
 import functools
 import importlib.util
 import inspect
-import json
-import os
 import re
 import shlex
 import shutil
-import signal
 import sys
 import threading
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evolvent.codec import locate
 from evolvent.errors import BadInput
+from evolvent.serve.errand import API_KEY, MODEL, AgentFailed, Errand, answer_of
+from evolvent.serve.process import run_process
 
-LAST_LINE, OUTPUT = "last line", "output"
-API_KEY, MODEL = "none", "agent"
-MAX_OUTPUT_BYTES = 1 << 20
-MAX_WHY_CHARS = 600
-POLL_S = 0.005
-LATE_S = 0.2
 GIVEN = ("task", "base_url", "api_key", "model")
 """The parameters that a function may have, by name."""
 
 _FUNCTION = re.compile(r"(?P<home>[\w./\\~-]+\.py|[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)")
-
-
-@dataclass(frozen=True, slots=True)
-class Errand:
-    """One task for one agent: what it is told, where it finds its model, and how its answer is read."""
-
-    task: Mapping[str, Any]
-    base_url: str
-    timeout_s: float
-    answer_is: str = LAST_LINE
-
-
-class AgentFailed(Exception):
-    """The agent ended with an error of its own."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(why if len(why) <= MAX_WHY_CHARS else "..." + why[-MAX_WHY_CHARS:])
 
 
 Runner = Callable[[Errand], Awaitable[str]]
@@ -65,7 +40,7 @@ def find_runner(agent: str) -> Runner:
     if found := _FUNCTION.fullmatch(agent):
         return functools.partial(_call, _function(found["home"], found["name"]))
     words = _words(agent)
-    return functools.partial(_run, words)
+    return functools.partial(run_process, words)
 
 
 def is_process(agent: str) -> bool:
@@ -139,7 +114,7 @@ async def _call(function: Callable[..., Any], errand: Errand) -> str:
     if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
         given = {name: value for name, value in given.items() if name in taken}
     try:
-        return _answer(await _in_thread(function, given))
+        return answer_of(await _in_thread(function, given))
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         raise AgentFailed(f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})") from error
@@ -178,13 +153,7 @@ async def _awaited(work: Awaitable[Any]) -> Any:
     return await work
 
 
-def _answer(value: object) -> str:
-    if isinstance(value, Mapping) and "answer" in value:
-        value = value["answer"]
-    return "" if value is None else value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-# ---------------------------------------------------------------- processes
+# ---------------------------------------------------------------- command lines
 
 
 def _words(agent: str) -> list[str]:
@@ -220,98 +189,6 @@ def _existing(home: str) -> Path:
     )
 
 
-async def _run(words: list[str], errand: Errand) -> str:
-    argv = [word.replace("{question}", str(errand.task["question"])) for word in words]
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *argv, env=_environment(errand), start_new_session=True,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-    except OSError as error:
-        raise AgentFailed(f"{argv[0]}: {error.strerror}") from error
-    reads = [asyncio.ensure_future(_read(stream)) for stream in (process.stdout, process.stderr)]
-    try:
-        await _tell(process, errand)
-        status = await _exited(process)
-    finally:
-        _end(process.pid)
-        done, late = await asyncio.wait(reads, timeout=LATE_S)
-        if late:  # a child that left the group holds the pipe open
-            _end_those_with(errand.base_url)
-            done, late = await asyncio.wait(reads, timeout=LATE_S)
-        for read in late:
-            read.cancel()
-        await _exited(process)
-        process._transport.close()  # type: ignore[attr-defined]  # else it is closed by whoever collects it, too late
-    output, errors = (read.result() if read in done else b"" for read in reads)
-    if status != 0:
-        raise AgentFailed(f"exit status {status}: {errors.decode(errors='replace').strip() or 'no words on stderr'}")
-    return _printed(output.decode(errors="replace"), errand.answer_is)
-
-
-async def _exited(process: asyncio.subprocess.Process) -> int:
-    """The exit status; wait() would wait for whoever else holds the pipes as well."""
-    while process.returncode is None:
-        await asyncio.sleep(POLL_S)
-    return process.returncode
-
-
-def _environment(errand: Errand) -> dict[str, str]:
-    near = ",".join(filter(None, [os.environ.get("NO_PROXY", ""), "127.0.0.1", "localhost"]))
-    address = {"OPENAI_BASE_URL": errand.base_url, "OPENAI_API_BASE": errand.base_url, "OPENAI_API_KEY": API_KEY}
-    return {**os.environ, **address, "OPENAI_MODEL": MODEL, "NO_PROXY": near, "no_proxy": near}
-
-
-async def _tell(process: asyncio.subprocess.Process, errand: Errand) -> None:
-    assert process.stdin is not None
-    with contextlib.suppress(ConnectionError):  # an agent may read its task elsewhere, or not at all
-        process.stdin.write(json.dumps(errand.task).encode() + b"\n")
-        await process.stdin.drain()
-    process.stdin.close()
-
-
-async def _read(stream: asyncio.StreamReader | None) -> bytes:
-    """The last bytes of a stream; what is older than the limit is forgotten."""
-    assert stream is not None
-    kept = bytearray()
-    while piece := await stream.read(1 << 16):
-        kept += piece
-        del kept[:-MAX_OUTPUT_BYTES]
-    return bytes(kept)
-
-
-def _end(process_id: int) -> None:
-    """End a process with its group and all that descend from it."""
-    import psutil
-
-    with contextlib.suppress(psutil.Error):
-        for child in psutil.Process(process_id).children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                child.kill()
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process_id, signal.SIGKILL)
-
-
-def _end_those_with(base_url: str) -> None:
-    """End what an agent left behind elsewhere: its children have its address in their environment."""
-    import psutil
-
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get("OPENAI_BASE_URL") == base_url:
-                process.kill()
-
-
-def _printed(output: str, answer_is: str) -> str:
-    lines = [line for line in output.splitlines() if line.strip()]
-    last = lines[-1].strip() if lines else ""
-    with contextlib.suppress(ValueError, RecursionError):
-        found = json.loads(last)
-        if isinstance(found, dict) and "answer" in found:
-            return _answer(found)
-    return last if answer_is == LAST_LINE else output.strip()
-
-
 # ---------------------------------------------------------------- URLs
 
 
@@ -329,6 +206,6 @@ async def _post(url: str, errand: Errand) -> str:
     if not reply.is_success:
         raise AgentFailed(f"{url}: status {reply.status_code}: {reply.text[:200]}")
     try:
-        return _answer(reply.json())
+        return answer_of(reply.json())
     except ValueError:
         return reply.text
