@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -43,9 +44,11 @@ class Reading:
 async def read(source: LocalPolicy, sampler: Sampler) -> tuple[Reading, set[str]]:
     """Ask both sides; returns what they said, and the marks that the engine's answers carried."""
     row = fixed_row(source, min(sampler.max_context, source.max_context))
-    scored = (await sampler.score([row]))[0]
-    greedy = await _draw(sampler, row, Sampling(NUM_DRAWN, temperature=0.0))
-    heated = await _draw(sampler, row, Sampling(NUM_DRAWN, temperature=HEAT))
+    [scored], greedy, heated = await asyncio.gather(
+        sampler.score([row]),
+        _draw(sampler, row, Sampling(NUM_DRAWN, temperature=0.0)),
+        _draw(sampler, row, Sampling(NUM_DRAWN, temperature=HEAT)),
+    )
     reading = Reading(
         fixed=(_trainer(source, row, 1), scored),
         greedy=(_trainer(source, [*row, *greedy.tokens], len(row)), greedy.model or ()),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +25,7 @@ ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine runs in this process, so that tensors need no copy to reach it
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # training needs the cores as well
     "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_LOGGING_LEVEL": "CRITICAL",  # a fault comes back as an error, with its words
 }
 
 
@@ -69,9 +68,10 @@ class LiveVllm:
         self.max_context = min(source.max_context, plan.max_len or source.max_context)
         self.mark = ""
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm")
-        self._folder = Path(tempfile.mkdtemp(prefix="evolvent-vllm-"))
+        self._room = tempfile.TemporaryDirectory(prefix="evolvent-vllm-")  # goes with this process
+        self._folder = Path(self._room.name) / "model"
         try:
-            source.save(self._folder / "model")
+            source.save(self._folder)
             self._engine = self._thread.submit(self._start, plan).result()
         except BaseException:
             self.close()
@@ -81,18 +81,25 @@ class LiveVllm:
         self._library = _library()
         try:
             return self._library.LLM(
-                model=str(self._folder / "model"),
+                model=str(self._folder),
                 dtype=self.dtype,
                 max_model_len=self.max_context,
                 max_num_seqs=plan.max_rows,
                 kv_cache_memory_bytes=int(plan.cache_gb * 2**30),
                 enforce_eager=plan.eager,
+                **self._of_platform(),
                 logprobs_mode="processed_logprobs",
                 generation_config="vllm",  # a model's own file must not change how it is sampled
                 disable_log_stats=True,
             )
         except Exception as error:  # whatever stops another engine from starting
             raise self._broken(error, "vLLM did not start", "lower sampler.cache_gb or sampler.max_len") from error
+
+    def _of_platform(self) -> dict[str, Any]:
+        if not importlib.import_module("vllm.platforms").current_platform.is_cpu():
+            return {}
+        # a prompt cut in two makes vLLM turn a seeded generator back, which generators of CPUs cannot
+        return {"enable_chunked_prefill": False, "max_num_batched_tokens": max(8192, self.max_context)}
 
     async def take(self, source: LocalPolicy, mark: str) -> None:
         """See Sampler."""
@@ -137,7 +144,7 @@ class LiveVllm:
         if engine is not None:
             self._thread.submit(engine.llm_engine.engine_core.shutdown).result()
         self._thread.shutdown()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._room.cleanup()
 
     async def _ask(self, function: Callable[[], T]) -> T:
         try:

@@ -68,9 +68,8 @@ class LiveVllmServer:
         model = self._read_config(self._ask_about_itself())
         self.dtype = str(model["dtype"]).removeprefix("torch.")
         self.max_context = min(source.max_context, int(model["max_model_len"]))
-        memory = Path("/dev/shm")
-        home = plan.folder or (str(memory) if os.access(memory, os.W_OK) else None)
-        self._folder = Path(tempfile.mkdtemp(prefix="evolvent-weights-", dir=home))
+        self._room = _open_room(plan.folder)
+        self._folder = Path(self._room.name)
         self._folder.chmod(0o755)  # the server may be another user
 
     def _ask_about_itself(self) -> Any:
@@ -154,7 +153,8 @@ class LiveVllmServer:
         limits = httpx.Limits(max_connections=self.plan.max_concurrent)
         # a request waits here for its turn, and its time begins when the server has it
         timeout = httpx.Timeout(self.plan.timeout_s, pool=None)
-        return httpx.AsyncClient(timeout=timeout, limits=limits, headers=self._headers())
+        checks = self.url.startswith("https")  # reading certificates takes longer than a short request
+        return httpx.AsyncClient(timeout=timeout, limits=limits, headers=self._headers(), verify=checks)
 
     async def _tell(self, client: httpx.AsyncClient, path: str, words: dict[str, Any] | None = None) -> dict[str, Any]:
         import httpx
@@ -206,7 +206,16 @@ class LiveVllmServer:
 
     def close(self) -> None:
         """The folder goes; the server is not ours to end."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._room.cleanup()
+
+
+def _open_room(home: str | None) -> tempfile.TemporaryDirectory[str]:
+    """A folder for weights on their way, which goes with this process."""
+    if home is not None and not os.access(home, os.W_OK):
+        raise BadInput("nothing can be written there", where="sampler.folder", got=home, wanted="a folder that exists")
+    memory = "/dev/shm"
+    found = home or (memory if os.access(memory, os.W_OK) else None)
+    return tempfile.TemporaryDirectory(prefix="evolvent-weights-", dir=found)
 
 
 def _write(source: LocalPolicy, folder: Path) -> None:
