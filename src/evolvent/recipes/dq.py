@@ -84,14 +84,14 @@ def _give_up() -> ToolCall:
 def build() -> Improve:
     """Oracle walks in many bases, dead ends and failures among them; practice rewards answers, and none where due."""
     cold = Phase(
-        num_steps=120,
+        num_steps=140,
         tasks_per_step=32,
         group_size=1,
         workflow=DemonstrateDecompose(teach),
         curriculum=Uniform(1),
         advantage=imitate_all,
         loss=Likelihood(token_mean),
-        optimizer=Muon(lr=0.02, rest=AdamW(lr=3e-3, schedule=Schedule(warmup_steps=20))),
+        optimizer=Muon(lr=0.02, rest=AdamW(lr=3e-3, schedule=Schedule(warmup_steps=10, decay_steps=140))),
     )
     return Improve(
         recipe="dq",
@@ -132,7 +132,7 @@ def effect(seed: int) -> list[Observation]:
     def claim(
         words: str, kind: Kind, metric: str, of: Callable[[Episode], float], sides: tuple[Played, Played]
     ) -> Observation:
-        ours, theirs = (tuple(of(e) for e in replay(a, some, workflow=how)) for a, some, how in sides)
+        ours, theirs = (tuple(of(e) for e in replay(a, some, workflow=how, temperature=0.0)) for a, some, how in sides)
         spent = trained.spent, sides[1][0].spent
         return Observation(words, kind, metric, ours, theirs, *spent, unit="question")
 

@@ -61,7 +61,7 @@ def plan_for(seed: int) -> Improve:
         curriculum=Uniform(1),
         advantage=imitate_all,
         loss=Likelihood(token_mean),
-        optimizer=Muon(lr=0.04, rest=AdamW(lr=6e-3, schedule=Schedule(warmup_steps=10))),
+        optimizer=Muon(lr=0.04, rest=AdamW(lr=6e-3, schedule=Schedule(warmup_steps=10, decay_steps=240))),
     )
     return Improve(
         recipe="inter",
