@@ -27,7 +27,8 @@ def test_every_task_that_ships_passes_its_own_proof(fresh, name):
         (TASK, {"public/solve.py": "raise SystemExit(1)"}, "the baseline runs and is scored"),
         (TASK, {"public/solve.py": PREDICT + f"predict({LABELS})"}, "the baseline is neither at the floor nor at the"),
         (TASK, {"public/solve.py": PREDICT + f"predict({[1 - x for x in LABELS]})"}, "the baseline is neither"),
-        (TASK, {"public/solve.py": PREDICT + "import os\npredict([b % 2 for b in os.urandom(10)])"}, "measured again"),
+        (TASK.replace("[5]", "[7, 8, 9, 10, 11, 12, 13]", 1), {
+            "public/solve.py": PREDICT + "import os\npredict([b % 2 for b in os.urandom(10)])"}, "measured again"),
         (TASK, {"sealed/score.py": SCORE.replace("rows = read_json(predictions)", "return 0.5")}, "forged predictions"),
         (TASK, {"sealed/score.py": SCORE.replace("seed * 31", "0")}, "each seed asks something else"),
         (TASK, {"sealed/score.py": "def pose(seed, data): 1/0"}, "the scorer answers"),

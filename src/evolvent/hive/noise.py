@@ -110,9 +110,11 @@ def sign_flip(gains: Sequence[float]) -> float:
     >>> sign_flip([1, 1, 1, 1]), sign_flip([1, 1, 1, -1]), sign_flip([0, 0])
     (0.0625, 0.3125, 1.0)
     """
-    total, squares = math.fsum(gains), math.fsum(gain * gain for gain in gains)
-    if squares == 0:
+    largest = max(map(abs, gains), default=0.0)
+    if largest == 0:
         return 1.0
+    gains = [gain / largest for gain in gains]  # the unit of the metric decides nothing
+    total, squares = math.fsum(gains), math.fsum(gain * gain for gain in gains)
     if len(gains) > MAX_EXACT:
         return math.exp(-(max(total, 0.0) ** 2) / (2 * squares))
     import numpy as np
