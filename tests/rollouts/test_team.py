@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from evolvent.codec import from_json, to_json
 from evolvent.envs import Toolbox
 from evolvent.envs.toolbox import Toolbox as Tools
+from evolvent.errors import InfrastructureError
 from evolvent.models import Renderer, build_tokenizer
 from evolvent.records import Completion, Finish, Message, Outcome, Sampling, ToolCall, said
 from evolvent.rollouts.graph import Graph, Round, chain, debate, mixture, round_of
@@ -224,6 +225,28 @@ def test_one_failing_seat_does_not_end_the_others(nano):
         assert all(line["was_cut"] and not line["turns"] for line in lines[2:])
         assert all(trace.outcome.carries_reward for trace in episode.traces)
         assert {trace.truncation for trace in episode.traces} <= {"turn", "episode"}
+
+
+def test_a_broken_teammate_breaks_its_own_episode_and_no_other():
+    @dataclass
+    class Breaks(Speaker):
+        async def sample(self, prompts, how):
+            if "t-1" in prompts[0].stream[0]:
+                raise InfrastructureError("the line is dead")
+            return await super().sample(prompts, how)
+
+    speakers = {"debater1": Breaks("a"), "debater2": Speaker("b")}
+    stage = Stage(
+        Teamwork(debate(2, 2)),
+        Toolbox(()),
+        speakers,
+        {name: name for name in speakers},
+        Sampling(64),
+        Budgets(64, 999, 99),
+    )
+    episodes = play([Attempt(replace(TASK, task_id=f"t-{i}"), 0) for i in range(3)], stage)
+    assert [e.outcome for e in episodes] == [Outcome.OK, Outcome.INFRASTRUCTURE_FAILED, Outcome.OK]
+    assert "the line is dead" in episodes[1].traces[0].fault.why
 
 
 def test_a_talkative_seat_falls_silent_and_the_others_finish():

@@ -156,6 +156,7 @@ class Teamwork:
         finally:
             for one in over:
                 one.cancel()
+            await asyncio.gather(*over, return_exceptions=True)
         return talk.answer(self.final)
 
     async def _turn(self, task: Task, talk: Talk, place: int, step: Step, before: Sequence[asyncio.Task[int]]) -> int:
@@ -179,5 +180,5 @@ class Teamwork:
 
     def tell(self, seat: str, words: Sequence[str]) -> tuple[Message, ...]:
         """What a seat is told behind the question; nothing where there is nothing to tell."""
-        lines = [*words, *([self.asks[seat]] if seat in self.asks else [])]
+        lines = [*filter(None, words), *([self.asks[seat]] if seat in self.asks else [])]  # silence is not told
         return (said("user", "\n".join(lines)),) if lines else ()
