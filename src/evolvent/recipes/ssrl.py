@@ -47,6 +47,7 @@ QUESTIONS = "two_hop"
 LINES = 12  # facts on a page
 NUM_WORKED, NUM_READINGS = 256, 512  # lessons of either kind, each seen many times
 AT_ONCE = SelfSearch(TAGS, begins=TAGS.answer.opens)
+UNIT = "question"  # a base has a few dozen that are held out; each outcome is a mean over attempts
 NUM_TRIES = 16  # attempts at a question where several count
 
 
@@ -260,6 +261,7 @@ def on_unseen(unseen: Sequence[Task], searching: Arm, taught: Arm) -> list[Obser
         (1.0,) * len(after),
         searching.spent,
         searching.spent,
+        unit=UNIT,
         tolerance=0.1,
     )
     gain = told("and no accuracy is gained", "equal", after, before, searching, tolerance=0.1)
@@ -290,8 +292,8 @@ def by_number(tasks: Sequence[Task], taught: Arm) -> list[Observation]:
     spent = (taught.spent, taught.spent)
     grows = f"before practice one of {NUM_TRIES} attempts is right more often than a single one"
     return [
-        Observation(grows, "greater", f"pass@{NUM_TRIES}", many, one, *spent),
-        Observation("the vote of as many falls short of that", "less", "accuracy", voted, many, *spent),
+        Observation(grows, "greater", f"pass@{NUM_TRIES}", many, one, *spent, unit=UNIT),
+        Observation("the vote of as many falls short of that", "less", "accuracy", voted, many, *spent, unit=UNIT),
     ]
 
 
@@ -342,5 +344,6 @@ def told(
         mean_of(control, metric),
         arms[0].spent,
         arms[-1].spent,
+        unit=UNIT,
         tolerance=tolerance,
     )
