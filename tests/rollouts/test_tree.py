@@ -8,6 +8,7 @@ import pytest
 from evolvent.credit.batch import rows_of
 from evolvent.envs import Toolbox
 from evolvent.errors import BadInput
+from evolvent.policies.scripted import Fixed
 from evolvent.records import ToolCall, said
 from evolvent.rollouts.play import play
 from evolvent.rollouts.search import ABMCTS, Beam, BestOf
@@ -137,6 +138,19 @@ def test_of_best_of_n_none_hears_another(searched, puppet):
     nodes = nodes_of(episode.info)
     assert [node.parent for node in nodes] == [None] * 5 and [n.seat for n in nodes] == ["a", "b", "a", "b", "a"]
     assert {len(prompt.messages) for prompt, _ in puppet.made} == {1}
+
+
+def test_agents_without_weights_search_too(stage, attempts):
+    """An endpoint gives no token ids; one agent may be such, and the other one trained."""
+    changes = {"world": Toolbox(()), "budgets": ROOM, "workflow": ABMCTS(6, Refine(nearness), ("agent", "sage"))}
+    made = replace(stage(Fixed("5")), seats={"agent": "agent", "sage": "sage"}, **changes)
+    [episode] = play(attempts(1), replace(made, policies={"agent": Fixed("5"), "sage": Fixed("7")}))
+    nodes = nodes_of(episode.info)
+    assert episode.answer == "7" and len(nodes) == 6 and not any(trace.trainable for trace in episode.traces)
+    for trace in episode.traces:
+        assert {trace.turns[n.turn].message.text for n in nodes if n.seat == trace.seat} == {
+            trace.turns[-1].message.text
+        }
 
 
 @pytest.mark.parametrize("score", [-0.1, 1.1, float("nan")])

@@ -97,7 +97,7 @@ class Tree:
             return None
         if not 0.0 <= made.score <= 1.0 or math.isnan(made.score):
             raise BadInput("a node is worth 0 to 1", where=f"task {self.task.task_id}", got=made.score, wanted="0..1")
-        turn = max(n for n in range(num_turns, len(speaker.turns)) if any(speaker.turns[n].mask))
+        turn = max(n for n in range(num_turns, len(speaker.turns)) if speaker.turns[n].sampling is not None)
         node = Node(
             number=len(self.nodes),
             parent=None if parent is None else parent.number,
@@ -237,7 +237,7 @@ async def heard_out(seat: Seat, speak: Callable[[], Awaitable[Message]]) -> tupl
     try:
         return await speak(), False
     except BudgetSpent:
-        if len(seat.turns) == num_turns or not any(seat.turns[-1].mask):
+        if len(seat.turns) == num_turns or seat.turns[-1].sampling is None:
             raise
         return seat.turns[-1].message, True
 
