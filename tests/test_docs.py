@@ -9,8 +9,7 @@ from urllib.parse import urldefrag
 import pytest
 
 from evolvent.cli.main import read_command
-from evolvent.cli.values import override, read_plan
-from evolvent.plans import check
+from evolvent.cli.run import asked_plan
 from evolvent.tasks import source
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,8 +96,8 @@ def test_every_command_that_is_shown_is_understood(page, words, tmp_path, monkey
     files_of(page, tmp_path)
     command = read_command(words)
     if command is not None and command.verb == "run" and not command.resume:
-        fields = {key: text for key, text in command.fields.items() if key != "out"}
-        check(override(read_plan(command.words), fields))
+        (tmp_path / "examples").symlink_to(ROOT / "examples")
+        asked_plan(command)
     for code in tmp_path.glob("*.py"):
         sys.modules.pop(code.stem, None)
 

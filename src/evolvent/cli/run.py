@@ -19,6 +19,7 @@ from evolvent.codec import from_json, to_json
 from evolvent.errors import BadInput
 from evolvent.evals.summary import summarize_run
 from evolvent.plans import Improve, check
+from evolvent.serve.agent import OutsideAgent
 from evolvent.store import Run, write_report_page, write_text
 from evolvent.synthesis.trust import refuse_unproven
 
@@ -37,11 +38,7 @@ def main(command: Command) -> dict[str, Any]:
         run = Run.reopen(Path(command.resume))
         plan = parse_plan(run.plan_json, str(run.path / "plan.json"))
     else:
-        fields = dict(command.fields)
-        out, agent = fields.pop("out", None), take_agent(fields)
-        plan = override(read_plan(command.words), fields)
-        plan = plan if command.seed is None else replace(plan, seed=command.seed)
-        plan = check(plan if agent is None else with_agent(plan, agent, fields))
+        plan, agent, out = asked_plan(command), named_agent(command), command.fields.get("out")
         source = check_source(plan)
         if command.dry_run:
             return show_arithmetic(plan, screen, out)
@@ -56,6 +53,20 @@ def main(command: Command) -> dict[str, Any]:
         run = Run.create(to_json(plan, indent=1) + "\n", plan.recipe, plan.seed, Path(out) if out else None)
     show_arithmetic(plan, screen, str(run.path), policies)
     return carry_out(plan, policies, run, screen)
+
+
+def asked_plan(command: Command) -> Improve:
+    """The plan that the words of a command ask for, checked."""
+    fields = {key: text for key, text in command.fields.items() if key != "out"}
+    agent = take_agent(fields)
+    plan = override(read_plan(command.words), fields)
+    plan = plan if command.seed is None else replace(plan, seed=command.seed)
+    return check(plan if agent is None else with_agent(plan, agent, fields))
+
+
+def named_agent(command: Command) -> OutsideAgent | None:
+    """The agent from outside that a command names."""
+    return take_agent(dict(command.fields))
 
 
 def carry_out(plan: Improve, policies: Mapping[str, Any], run: Run, screen: Screen) -> dict[str, Any]:

@@ -239,13 +239,13 @@ class Session:
         """What fails or is given up inside leaves nothing in the record."""
         seat = self.seat
         held = {name: list(part) if isinstance(part, list) else part for name, part in vars(seat).items()}
-        own = (dict(self._places), self._head, self.num_contexts, len(self.calls))
+        own = (dict(self._places), self._head, self.num_contexts, len(self.calls), len(self.notes))
         try:
             yield
         except BaseException as error:
             vars(seat).update(held)
             self._places, self._head, self.num_contexts = own[:3]
-            del self.calls[own[3] :]
+            del self.calls[own[3] :], self.notes[own[4] :]
             if isinstance(error, _Refused):
                 seat.truncation = error.limit
             raise
