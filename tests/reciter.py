@@ -53,7 +53,8 @@ class Reciter:
         return [self.completion(p, rows[i][: ends.get(i)]) for i, p in enumerate(prompts)]
 
     def words_for(self, prompt):
-        return self.says.get(prompt.messages[-1].text, tuple(b"no idea"))
+        words = prompt.messages[-1].text if prompt.messages else RENDERER.text(prompt.tokens)
+        return self.says.get(words, tuple(b"no idea"))
 
     def completion(self, prompt, tokens):
         own = tuple(-0.01 * (t + 1) for t in range(len(tokens)))
