@@ -255,8 +255,10 @@ def test_a_server_with_log_probabilities_before_temperature_is_refused():
 
 
 def test_a_server_that_is_not_there_or_is_another_says_how_to_start_it():
-    with pytest.raises(InfrastructureError, match="--resume"):
+    with pytest.raises(InfrastructureError, match="vllm serve MODEL --enable-scale-out"):
         VllmServer("http://127.0.0.1:9").begin(nano())
+    with pytest.raises(BadInput, match="a folder that exists"), background(make_wire(nano())) as url:
+        VllmServer(url, folder="/nowhere").begin(nano())
     from fastapi import FastAPI
 
     with background(FastAPI()) as url, pytest.raises(BadInput, match="VLLM_SERVER_DEV_MODE=1"):

@@ -45,6 +45,8 @@ class Screen:
             ("model", f"{_words(plan.model)}, {derived['weights']:,} weights, {plan.dtype}, device {derived['device']}"
                       f", {plan.num_threads} threads, {derived['engine']} engine"),
         ]  # fmt: skip
+        if plan.sampler is not None:
+            rows.append(("sampler", _words(plan.sampler)))
         if cold:
             rows.append(("cold start", f"{cold['steps']} steps x {cold['rows_per_step']} demonstrations"))
         rows += [
@@ -118,6 +120,8 @@ class Screen:
 def _words(thing: Any) -> str:
     if isinstance(thing, ModelSpec):
         return f"nano (depth {thing.depth})"
+    if isinstance(thing, Mapping):
+        return ", ".join(f"{name}: {_words(part)}" for name, part in thing.items())
     return thing if isinstance(thing, str) else type(thing).__name__
 
 

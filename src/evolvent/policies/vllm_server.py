@@ -79,7 +79,13 @@ class LiveVllmServer:
         try:
             reply = httpx.get(self.url + path, headers=self._headers(), timeout=30)
         except httpx.HTTPError as error:
-            raise self._broken(f"{path}: {type(error).__name__}: {error}") from error
+            raise InfrastructureError(
+                "no vLLM server answers there",
+                where=self.url,
+                got=f"{type(error).__name__}: {error}",
+                wanted="a server that runs",
+                cure=f"start it: {START}",
+            ) from error
         return self._read(path, reply)
 
     def _read_config(self, found: Any) -> dict[str, Any]:
