@@ -15,7 +15,7 @@ def failed(task, bench):
     return [check.name for check in prove(task, bench) if not check.passed]
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "packing" else pytest.mark.slow) for n in names()])
 def test_every_task_that_ships_passes_its_own_proof(fresh, name):
     checks = prove(reseal(shipped(name), 3), fresh.bench)
     assert len(checks) == 8 and not [check for check in checks if not check.passed], checks

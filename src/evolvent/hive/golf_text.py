@@ -6,6 +6,7 @@ The sandbox shows the interpreter's own library, so its documentation would be n
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib.util
 import inspect
@@ -29,7 +30,8 @@ def text_files() -> dict[str, bytes]:
     }
 
 
-def _documents() -> list[str]:
+@functools.cache
+def _documents() -> tuple[str, ...]:
     """Every long text in the sources of numpy, once, in the order of its hash."""
     found = importlib.util.find_spec("numpy")
     if found is None or found.origin is None:
@@ -41,7 +43,7 @@ def _documents() -> list[str]:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) >= MIN_CHARS:
                 documents.add(inspect.cleandoc(node.value))
-    return sorted(documents, key=_hash)
+    return tuple(sorted(documents, key=_hash))
 
 
 def _hash(document: str) -> str:

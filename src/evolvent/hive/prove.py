@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from evolvent.errors import VerifierError
+from evolvent.hive.play import Played
 from evolvent.hive.sealed import Bench, Outcome, SealedResult
 from evolvent.hive.task import HiveTask
 from evolvent.hive.trusted import pose, score
@@ -75,8 +76,9 @@ def _check_forged(task: HiveTask, digest: str, bench: Bench) -> Check:
     folder, taken = bench.shelf.folder(digest), []
     forged = [*FORGED, f'{{"{task.metric}": 1.0}}'.encode(), f"---\n{task.metric}: 1.0".encode()]
     for predictions in forged:
-        written = [predictions, predictions] if task.replay else [predictions]
-        marks = score(task, folder, task.seeds[0], written)
+        written = (predictions, predictions) if task.replay else (predictions,)
+        times = {"own": [0.001], "baseline": [1.0]} if task.timed else {}
+        marks = score(task, folder, task.seeds[0], Played((), written, "", times))
         taken += [f"{predictions[:20]!r} = {marks.cases[0]:g}"] if marks.cases else []
     return Check("forged predictions are invalid", not taken, "; ".join(taken) or f"{len(forged)} tried")
 

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from evolvent.envs.sandbox import Ended, Limits, Result, Sandbox, best
-from evolvent.errors import BadInput, InfrastructureError
+from evolvent.envs.sandbox import Sandbox, best
+from evolvent.errors import BadInput
 from evolvent.hive.commits import Taken, take
-from evolvent.hive.task import FORETOLD, HiveTask, digest_files
+from evolvent.hive.play import play
+from evolvent.hive.task import HiveTask, digest_files
 from evolvent.hive.task_folder import Shelf
-from evolvent.hive.trusted import HOLDOUT, SEALED, pose, score
+from evolvent.hive.trusted import HOLDOUT, SEALED, Marks, pose, score
 
 MAX_LOG = 4096
-ROOM = 2**20  # beyond the files that are put in, for what the artifact writes on its way
 
 
 class Outcome(StrEnum):
@@ -137,71 +137,19 @@ class Bench:
 def _run_seed(sandbox: Sandbox, task: HiveTask, folder: Path, taken: Taken, which: tuple[int, str]) -> SeedResult:
     seed, bundle = which
     inputs = pose(task, folder, seed, bundle)
-    ran = [_run(sandbox, task, taken, (task.command, task.predictions, inputs))]
-    why = _complain_run(task, ran[0], task.predictions)
-    if task.replay and not why:
-        foretold = {FORETOLD: ran[0].files[task.predictions]}
-        ran.append(_run(sandbox, task, taken, (task.replay, task.replayed, foretold)))
-        why = _complain_run(task, ran[1], task.replayed)
-    predictions = ran[0].files.get(task.predictions, b"")
-    cases: tuple[float, ...] = ()
-    if not why:
-        written = [next(iter(one.files.values())) for one in ran]
-        marks = score(task, folder, seed, written, bundle)
-        cases, why = marks.cases, marks.why
+    played = play(sandbox, task, taken.files, inputs)
+    marks = Marks(why=played.why) if played.why else score(task, folder, seed, played, bundle)
+    predictions = played.ran[0].files.get(task.predictions, b"")
     return SeedResult(
         seed=seed,
-        cases=cases,
-        why=why,
+        cases=marks.cases,
+        why=marks.why,
         inputs_digest=digest_files(inputs),
         predictions_digest=hashlib.sha256(predictions).hexdigest() if predictions else "",
-        wall_s=sum(one.usage.wall_s for one in ran),
-        cpu_s=sum(one.usage.cpu_s for one in ran),
-        log=_tail("\n".join(one.stdout + one.stderr for one in ran)),
+        wall_s=sum(one.usage.wall_s for one in played.ran),
+        cpu_s=sum(one.usage.cpu_s for one in played.ran),
+        log=_tail("\n".join(one.stdout + one.stderr for one in played.ran)),
     )
-
-
-def _run(
-    sandbox: Sandbox, task: HiveTask, taken: Taken, what: tuple[Sequence[str], str, Mapping[str, bytes]]
-) -> Result:
-    command, kept, inputs = what
-    files = {**task.fixed, **taken.files, **inputs}
-    if len(files) != len(task.fixed) + len(taken.files) + len(inputs):
-        raise BadInput("files of the task stand in each other's way", where=task.where, got=", ".join(inputs))
-    try:
-        return sandbox.run(command, files=files, keep=(kept,), limits=_limits(task, files))
-    except BadInput as error:
-        raise InfrastructureError(
-            "this sandbox cannot run an artifact", where=sandbox.name, got=str(error), cure="apt install bubblewrap"
-        ) from error
-
-
-def _limits(task: HiveTask, files: Mapping[str, bytes]) -> Limits:
-    budget, whole = task.budget, sum(map(len, files.values()))
-    largest = max(map(len, files.values()), default=0)
-    return Limits(
-        wall_s=budget.seconds,
-        cpu_s=budget.seconds,
-        memory_bytes=budget.memory_mb * 2**20,
-        # a byte more than is allowed, so that what is too large is seen to be
-        file_bytes=max(largest, budget.prediction_bytes + 1),
-        disk_bytes=whole + 2 * budget.prediction_bytes + ROOM,
-    )
-
-
-def _complain_run(task: HiveTask, ran: Result, kept: str) -> str:
-    """Why a run of the artifact has no predictions that could be scored."""
-    if ran.outcome is Ended.TIMED_OUT:
-        return f"late: it ran longer than {task.budget.seconds:g} s"
-    if ran.outcome is not Ended.OK:
-        how = f"with exit {ran.exit}" if ran.outcome is Ended.FAILED else f": {ran.outcome}"
-        return f"the artifact ended {how}"
-    written = ran.files.get(kept)
-    if written is None:
-        return f"no predictions: {kept} is missing, or is no regular file, or is too large"
-    if len(written) > task.budget.prediction_bytes:
-        return f"the predictions are larger than {task.budget.prediction_bytes} bytes: {kept}"
-    return "" if written else f"the predictions are empty: {kept}"
 
 
 def _tail(text: str) -> str:

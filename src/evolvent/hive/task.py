@@ -19,7 +19,7 @@ CONFIG, PROGRAM, SCORER = "task.toml", "public/program.md", "sealed/score.py"
 PARTS = ("public", "sealed", "holdout")
 INPUTS = "inputs"  # where the artifact finds the questions
 FORETOLD = f"{INPUTS}/predictions"  # and where a replay finds what the first run wrote
-MAX_SEEDS, MAX_BYTES = 64, 2**30
+MAX_SEEDS, MAX_TURNS, MAX_BYTES = 64, 20, 2**30
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9]|-(?!-)){0,18}[a-z0-9]")
 
 
@@ -72,7 +72,8 @@ class HiveTask:
     sandbox, with the predictions as `inputs/predictions` in the place of the questions, and writes `replayed`, which
     the scorer gets as a fourth argument. `absent` names public files that are not there when an artifact is measured,
     such as a training text whose use the size of the artifact is to limit. `exact` says that the same artifact gets the
-    same number on the same seed; what is timed does not.
+    same number on the same seed. Where `timed` is not 0 it does not: artifact and baseline are run by turns, so often
+    each, and the scorer gets `{"own": [...], "baseline": [...]}`, seconds that the sandbox measured, as last argument.
     """
 
     name: str
@@ -88,6 +89,7 @@ class HiveTask:
     replayed: str = "replayed"
     absent: tuple[str, ...] = ()
     exact: bool = True
+    timed: int = 0
     range: tuple[float, float] | None = None
     description: str = ""
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
@@ -152,6 +154,9 @@ def _check_words(task: HiveTask) -> None:
         raise BadInput("this is no name of a task", where=f"{task.where}: name", got=ascii(task.name), wanted=wanted)
     if not isinstance(task.exact, bool):
         raise BadInput("exact is no truth", where=f"{task.where}: exact", got=task.exact, wanted="true | false")
+    if type(task.timed) is not int or not 0 <= task.timed <= MAX_TURNS or (task.timed and (task.replay or task.exact)):
+        wanted = f"0 to {MAX_TURNS} turns, and with any: exact = false, and no replay"
+        raise BadInput("the task cannot be timed so", where=f"{task.where}: timed", got=task.timed, wanted=wanted)
     if not isinstance(task.metric, str) or not task.metric.strip():
         raise BadInput("a metric needs a name", where=f"{task.where}: metric", got=task.metric, wanted='such as "fill"')
     for key, words in (("command", task.command), ("replay", task.replay or task.command)):

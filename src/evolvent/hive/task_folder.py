@@ -21,7 +21,7 @@ from evolvent.tasks.formats.toml import to_toml
 MAX_BYTES, MAX_FILES = 256 * 2**20, 4096
 LEFT_OVER = ("__pycache__",)
 NEEDED = ("name", "metric", "direction", "mutable", "command", "seeds", "holdout_seeds", "budget")
-OPTIONAL = ("description", "predictions", "replay", "replayed", "absent", "exact", "range")
+OPTIONAL = ("description", "predictions", "replay", "replayed", "absent", "exact", "timed", "range")
 LISTS = ("mutable", "command", "replay", "absent", "seeds", "holdout_seeds", "range")
 
 

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from evolvent.errors import VerifierError
 from evolvent.hive import trusted_inside
 from evolvent.hive.paths import complain
+from evolvent.hive.play import Played
 from evolvent.hive.task import INPUTS, SCORER, HiveTask
 
 MEMORY_BYTES = 2**31
@@ -40,13 +41,11 @@ def pose(task: HiveTask, folder: Path, seed: int, bundle: str = SEALED) -> Mappi
     return files
 
 
-def score(task: HiveTask, folder: Path, seed: int, written: Sequence[bytes], bundle: str = SEALED) -> Marks:
-    """What it is worth that was written on one seed: the predictions, and after a replay its file too.
-
-    VerifierError where it is the scorer that breaks.
-    """
-    sizes = [len(one) for one in written]
-    answer = _ask(task, folder, {"verb": "score", "seed": seed, "bundle": bundle, "sizes": sizes}, b"".join(written))
+def score(task: HiveTask, folder: Path, seed: int, played: Played, bundle: str = SEALED) -> Marks:
+    """What it is worth that was written on one seed; VerifierError where it is the scorer that breaks."""
+    asked = {"verb": "score", "seed": seed, "bundle": bundle, "times": dict(played.times)}
+    asked["sizes"] = [len(one) for one in played.written]
+    answer = _ask(task, folder, asked, b"".join(played.written))
     if "invalid" in answer:
         return Marks(why=str(answer["invalid"]))
     cases = tuple(answer["cases"])

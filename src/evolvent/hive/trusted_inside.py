@@ -54,7 +54,7 @@ def _answer(header: dict[str, Any], written: list[bytes]) -> dict[str, Any]:
         files = scorer.pose(header["seed"], data)
         return {"files": {name: base64.b64encode(content).decode() for name, content in files.items()}}
     try:
-        found = scorer.score(header["seed"], data, *written)
+        found = scorer.score(header["seed"], data, *written, *([header["times"]] if header["times"] else []))
     except Invalid as error:
         return {"invalid": str(error)[:500]}
     except Exception as error:
