@@ -284,7 +284,7 @@ def test_a_lesson_recites_the_worked_solution_inside_the_agents_own_prompts(stag
 
 
 @given(st.lists(st.integers(0, 264), max_size=14), st.sampled_from([(), (CALC,), (CALC, replace(CALC, name="b"))]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_whatever_tokens_a_policy_writes_their_message_is_known_again_when_it_comes_back(tokens, tools):
     message = RENDERER.parse(tokens, tools)
     assert form_of(as_it_comes_back(message, 0)) == form_of(message)
