@@ -57,9 +57,7 @@ def choose(logits_RV: Tensor, uniform_R: Tensor, how: Sampling) -> tuple[Tensor,
     if how.temperature == 0:
         token_R = model_RV.argmax(-1)
         return token_R, torch.zeros_like(uniform_R, dtype=torch.float32), _at(model_RV, token_R)
-    sampled_RV = model_RV if how.temperature == 1 else (model_RV / how.temperature).log_softmax(-1)
-    if how.top_k or how.top_p < 1:
-        sampled_RV = truncate(sampled_RV, how.top_k, how.top_p)
+    sampled_RV = _shaped(model_RV, how)
     mass_RV = sampled_RV.exp().cumsum(-1)
     target_R1 = uniform_R[:, None].float() * mass_RV[:, -1:]
     token_R = torch.searchsorted(mass_RV, target_R1, right=True)[:, 0].clamp_(max=logits_RV.shape[-1] - 1)
@@ -69,6 +67,22 @@ def choose(logits_RV: Tensor, uniform_R: Tensor, how: Sampling) -> tuple[Tensor,
         sampled_R = _at(sampled_RV, token_R)
     model_R = sampled_R if sampled_RV is model_RV else _at(model_RV, token_R)
     return token_R, sampled_R, model_R
+
+
+def likeliest(logits_RV: Tensor, how: Sampling, num: int) -> tuple[Tensor, Tensor]:
+    """The `num` likeliest tokens of each row and their log-probabilities after temperature and truncation."""
+    model_RV = logits_RV.float().log_softmax(-1)
+    if how.temperature == 0:  # all mass is on one token
+        token_R1 = model_RV.argmax(-1, keepdim=True)
+        return token_R1, torch.zeros_like(token_R1, dtype=torch.float32)
+    found = _shaped(model_RV, how).topk(min(num, model_RV.shape[-1]), -1)
+    return found.indices, found.values
+
+
+def _shaped(model_RV: Tensor, how: Sampling) -> Tensor:
+    """Log-probabilities after temperature and truncation; the same table where neither changes anything."""
+    sampled_RV = model_RV if how.temperature == 1 else (model_RV / how.temperature).log_softmax(-1)
+    return truncate(sampled_RV, how.top_k, how.top_p) if how.top_k or how.top_p < 1 else sampled_RV
 
 
 def truncate(logprob_RV: Tensor, top_k: int, top_p: float) -> Tensor:
@@ -94,19 +108,6 @@ def ended_by(watch: Watch, row_R: Tensor, drawn: tuple[Tensor, Tensor, Tensor], 
     token_R, sampled_R, model_R = drawn
     over = watch(Step(rows, token_R.tolist(), sampled_R.tolist(), model_R.tolist(), logits_RV))
     return torch.tensor([row in over for row in rows], device=row_R.device)
-
-
-def likeliest(logits_RV: Tensor, how: Sampling, num: int) -> tuple[Tensor, Tensor]:
-    """The `num` likeliest tokens of each row and their log-probabilities after temperature and truncation."""
-    model_RV = logits_RV.float().log_softmax(-1)
-    if how.temperature == 0:  # all mass is on one token
-        token_R1 = model_RV.argmax(-1, keepdim=True)
-        return token_R1, torch.zeros_like(token_R1, dtype=torch.float32)
-    sampled_RV = model_RV if how.temperature == 1 else (model_RV / how.temperature).log_softmax(-1)
-    if how.top_k or how.top_p < 1:
-        sampled_RV = truncate(sampled_RV, how.top_k, how.top_p)
-    found = sampled_RV.topk(min(num, sampled_RV.shape[-1]), -1)
-    return found.indices, found.values
 
 
 @dataclass(slots=True)
