@@ -60,18 +60,21 @@ def measure(size: str, clients: int, stream: str, threads: int, pairs: int = 3) 
     return [alone(
         "gateway overhead", statistics.median(overhead), "% of sampling", same_work=True,
         target=GOAL.get((size, clients, stream)), why="target: at most; CPU is the server's, in ms of one request",
-        **_told(clients, served_s, latencies, cpu), bare=f"{1000 * statistics.median(bare_cpu_s) / clients:.2f}",
+        **_told(clients, served_s, latencies, cpu, statistics.median(bare_cpu_s) / clients),
         pairs="/".join(f"{x:.0f}" for x in overhead), size=size, clients=clients, stream=stream, new=NEW,
     )]  # fmt: skip
 
 
-def _told(clients: int, served_s: list[float], latencies: list[float], cpu: dict[str, float]) -> dict[str, Any]:
+def _told(
+    clients: int, served_s: list[float], latencies: list[float], cpu: dict[str, float], bare_cpu_s: float
+) -> dict[str, Any]:
     ordered = sorted(latencies)
     return {
         "requests/s": f"{clients / statistics.median(served_s):.1f}",
         "p50": f"{1000 * statistics.median(ordered):.0f}ms",
         "p99": f"{1000 * ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]:.0f}ms",
         "CPU": "+".join(f"{part} {1000 * seconds:.2f}" for part, seconds in cpu.items()),
+        "bare CPU": f"{1000 * bare_cpu_s:.2f} (+{100 * (sum(cpu.values()) / bare_cpu_s - 1):.0f}%)",
     }
 
 
