@@ -21,22 +21,26 @@ def test_every_task_that_ships_passes_its_own_proof(fresh, name):
     assert len(checks) == 8 and not [check for check in checks if not check.passed], checks
 
 
+FAULTS = [
+    (TASK, {"public/solve.py": "raise SystemExit(1)"}, "the baseline runs and is scored"),
+    (TASK, {"sealed/score.py": SCORE.replace("rows = read_json(predictions)", "return 0.5")}, "forged predictions"),
+    (TASK, {"public/solve.py": PREDICT + f"predict({LABELS})"}, "the baseline is neither at the floor nor at the"),
+    (TASK, {"sealed/score.py": "def pose(seed, data): 1/0"}, "the scorer answers"),
+]
+MORE_FAULTS = [
+    (TASK, {"public/solve.py": PREDICT + f"predict({[1 - x for x in LABELS]})"}, "the baseline is neither"),
+    (TASK.replace("[5]", "[7, 8, 9, 10, 11, 12, 13]", 1), {
+        "public/solve.py": PREDICT + "import os\npredict([b % 2 for b in os.urandom(10)])"}, "measured again"),
+    (TASK, {"sealed/score.py": SCORE.replace("seed * 31", "0")}, "each seed asks something else"),
+    (TASK, {"public/labels.json": "[1]", "sealed/labels.json": "[1]", "sealed/score.py": SCORE.replace(
+        '(data / "labels.json").read_text()', f"'{{\"labels\": {LABELS}}}'")}, "nothing sealed is public"),
+    (TASK.replace("seeds = [5]", "seeds = [123456789]", 1), {"public/note.md": "123456789"}, "nothing sealed"),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("toml", "files", "name"),
-    [
-        (TASK, {"public/solve.py": "raise SystemExit(1)"}, "the baseline runs and is scored"),
-        (TASK, {"public/solve.py": PREDICT + f"predict({LABELS})"}, "the baseline is neither at the floor nor at the"),
-        (TASK, {"public/solve.py": PREDICT + f"predict({[1 - x for x in LABELS]})"}, "the baseline is neither"),
-        (TASK.replace("[5]", "[7, 8, 9, 10, 11, 12, 13]", 1), {
-            "public/solve.py": PREDICT + "import os\npredict([b % 2 for b in os.urandom(10)])"}, "measured again"),
-        (TASK, {"sealed/score.py": SCORE.replace("rows = read_json(predictions)", "return 0.5")}, "forged predictions"),
-        (TASK, {"sealed/score.py": SCORE.replace("seed * 31", "0")}, "each seed asks something else"),
-        (TASK, {"sealed/score.py": "def pose(seed, data): 1/0"}, "the scorer answers"),
-        (TASK, {"public/labels.json": "[1]", "sealed/labels.json": "[1]", "sealed/score.py": SCORE.replace(
-            '(data / "labels.json").read_text()', f"'{{\"labels\": {LABELS}}}'")}, "nothing sealed is public"),
-        (TASK.replace("seeds = [5]", "seeds = [123456789]", 1), {"public/note.md": "123456789"}, "nothing sealed"),
-    ],
-)  # fmt: skip
+    ("toml", "files", "name"), [*FAULTS, *(pytest.param(*fault, marks=pytest.mark.slow) for fault in MORE_FAULTS)]
+)
 def test_a_task_with_a_planted_fault_does_not_pass(fresh, tmp_path, toml, files, name):
     found = failed(make_task(tmp_path / "faulty", toml, files), fresh.bench)
     assert any(one.startswith(name) for one in found), found

@@ -13,7 +13,7 @@ from evolvent.hive.trusted import pose, score
 
 EDGE = 0.01  # of the range: closer to an end than this is at the end
 LARGE_SEED = 10**6  # smaller numbers stand in texts by chance
-FORGED = (b"", b"1.0", b"NaN", b"Infinity", b"[NaN]", b"[" * 10_000, b"1" * 10_000, b"\xff\xfe", b"{}", b"[]", b"null")
+FORGED = (b"1.0", b"[NaN]", b"[" * 10_000, b"[]", b"{}")
 
 
 @dataclass(frozen=True, slots=True)

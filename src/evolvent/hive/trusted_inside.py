@@ -5,7 +5,7 @@ Started from its path as `python -I -B`; nothing but the standard library may be
 
 from __future__ import annotations
 
-import base64
+import binascii
 import json
 import math
 import os
@@ -52,7 +52,9 @@ def _answer(header: dict[str, Any], written: list[bytes]) -> dict[str, Any]:
     data = Path(header["data"])
     if header["verb"] == "pose":
         files = scorer.pose(header["seed"], data)
-        return {"files": {name: base64.b64encode(content).decode() for name, content in files.items()}}
+        return {
+            "files": {name: binascii.b2a_base64(content, newline=False).decode() for name, content in files.items()}
+        }
     try:
         found = scorer.score(header["seed"], data, *written, *([header["times"]] if header["times"] else []))
     except Invalid as error:
