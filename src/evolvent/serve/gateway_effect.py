@@ -38,7 +38,7 @@ def build(agent: OutsideAgent = SOLVER) -> Improve:
         advantage=Standardized(ddof=1, eps=1e-4),
         loss=PolicyLoss(ratio=per_token, gain=Clip(0.20, 0.28), reduce=token_mean),
         optimizer=AdamW(lr=1e-3),
-        num_steps=48,
+        num_steps=32,
         tasks_per_step=16,
         group_size=8,
         budgets=Budgets(turn_tokens=48, context_tokens=512, episode_tokens=128),
