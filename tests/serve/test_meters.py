@@ -49,7 +49,9 @@ def test_every_line_is_in_prometheus_form_and_the_numbers_are_right(recited):
     assert text.endswith("\n")
     for line in text.splitlines():
         assert line.startswith(("# HELP ", "# TYPE ")) or LINE.fullmatch(line), line
+    assert httpx.get(f"{recited.url}/v1/models", headers={"Origin": "http://evil.example"}).status_code == 403
     told = values(recited.url)
+    assert told['evolvent_requests_total{route="door",status="403"}'] == 1
     assert told['evolvent_requests_total{route="chat",status="200"}'] == 3
     assert told['evolvent_requests_total{route="chat",status="400"}'] == 1
     assert told['evolvent_tokens_total{kind="completion"}'] == 4 * 5

@@ -199,3 +199,12 @@ def test_our_own_endpoint_reads_ids_from_bare_text_requests(door, opinionated):
     [made] = asyncio.run(endpoint.sample([Prompt((), tokens=tokens, stream=("e",))], Sampling(10, temperature=0.7)))
     assert len(made.tokens) == len(made.sampled_logprobs) == len(made.model_logprobs) > 0
     assert made.prompt_tokens == len(tokens) and made.sampled_logprobs != made.model_logprobs
+
+
+def test_our_own_endpoint_ends_where_a_stop_string_stands(recited):
+    recited.policy.says["q"] = (*b"one, two, three", END)
+    endpoint = Endpoint(f"{recited.url}/v1", "r")
+    prompt = Prompt((said("user", "q"),), tokens=RENDERER.open([said("user", "q")]), stops=("wo,", "zz"))
+    [made] = asyncio.run(endpoint.sample([prompt], Sampling(30)))
+    assert made.text == "one, t"  # as servers tell it; the ids keep what was decoded
+    assert bytes(made.tokens[:9]) == b"one, two,"

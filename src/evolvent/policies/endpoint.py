@@ -124,6 +124,8 @@ class Endpoint:
         body |= {"max_tokens": prompt.room(how), "seed": derive(how.seed, *names) % 2**31, "return_token_ids": True}
         if how.top_k:
             body["top_k"] = how.top_k
+        if prompt.stops:
+            body["stop"] = list(prompt.stops)
         if self.ask is Ask.IDS:
             if prompt.tokens is None:
                 raise BadInput(

@@ -33,7 +33,7 @@ def make_app(desk: Desk, *, key: str | None = None, max_body_bytes: int = 8 << 2
     """The app; every path stands under /sessions/NAME as well. A `key` is asked for on all paths but /health."""
     app = FastAPI(title="evolvent", docs_url=None, redoc_url=None, openapi_url=None)
     door = _Door(desk)
-    app.add_middleware(Guard, key=key, max_body_bytes=max_body_bytes)
+    app.add_middleware(Guard, key=key, max_body_bytes=max_body_bytes, meters=desk.meters)
     for start in ("", "/sessions/{session}"):
         app.add_api_route(f"{start}/v1/chat/completions", door.chat, methods=["POST"])
         app.add_api_route(f"{start}/v1/completions", door.text, methods=["POST"])

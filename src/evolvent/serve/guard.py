@@ -12,6 +12,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from evolvent.serve.meters import Meters
 from evolvent.serve.refusals import shaped
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -22,8 +23,8 @@ OPEN = ("/health",)
 class Guard:
     """With a key, every path but /health needs it; without one, only programs of this machine are answered."""
 
-    def __init__(self, app: ASGIApp, key: str | None, max_body_bytes: int) -> None:
-        self.app, self.max_body_bytes = app, max_body_bytes
+    def __init__(self, app: ASGIApp, key: str | None, max_body_bytes: int, meters: Meters) -> None:
+        self.app, self.max_body_bytes, self.meters = app, max_body_bytes, meters
         self.digest = None if key is None else _digest(key)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,6 +35,7 @@ class Guard:
         headers = Headers(scope=scope)
         refused = self._refused(scope["path"], headers)
         if refused is not None:
+            self.meters.requests.add(1, "door", str(refused.status_code))
             await refused(scope, receive, send)
             return
         await self.app(scope, _Measured(receive, self.max_body_bytes), send)
