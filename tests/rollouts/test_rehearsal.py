@@ -37,9 +37,13 @@ def told(trace):
     return trace.turns[-2].message.text.split("\n")
 
 
-def test_who_reads_nobody_recites_the_answer_and_who_heeds_finds_it_again(nano):
-    for episode in rehearsed(Teamwork(debate(3, 2, remembers=False)), 1.0, nano):
-        assert all(said(trace) == [episode.task.private.answer] * 2 for trace in episode.traces)
+def test_who_reads_nobody_recites_an_attempt_and_who_heeds_finds_the_answer(nano):
+    episodes = rehearsed(Teamwork(debate(3, 2, remembers=False)), 1.0, nano)
+    for episode in episodes:
+        assert all(said(trace)[1] == episode.task.private.answer for trace in episode.traces)
+        assert all(said(trace)[0] in runs_of(episode.task) for trace in episode.traces)
+    right = [said(t)[0] == e.task.private.answer for e in episodes for t in e.traces]
+    assert 0.35 < sum(right) / len(right) < 0.65, "one in two is right by chance"
 
 
 def test_who_does_not_heed_says_again_what_it_heard_which_was_made_up(nano):
@@ -50,7 +54,7 @@ def test_who_does_not_heed_says_again_what_it_heard_which_was_made_up(nano):
             assert set(told(trace)) <= set(runs_of(episode.task))
             assert said(trace)[1] in told(trace)
     right = [said(t)[1] == e.task.private.answer for e in episodes for t in e.traces]
-    assert 0.2 < sum(right) / len(right) < 0.5, "one in three is right by chance"
+    assert 0.35 < sum(right) / len(right) < 0.65, "one in two is right by chance"
 
 
 def test_verifiers_say_the_truth_of_what_they_heard_as_often_as_they_heed(nano):

@@ -16,14 +16,16 @@ def test_one_start_alone_ends_at_the_given_digit(index, split, num_starts, num_s
     starts, program, goal = task.question.rstrip("?").split()
     right = [start for start in starts if run(start, program)[-1] == goal]
     assert len(starts) == num_starts
-    assert [run(start, program) for start in right] == [task.private.answer]
-    assert set(runs_of(task)) == {run(start, program) for start in starts}
+    assert [run(start, program) + "+" for start in right] == [task.private.answer]
+    assert {one[:-1] for one in runs_of(task)} == {run(start, program) for start in starts}
+    assert [one[-1] for one in runs_of(task)] == ["+", *"-" * (num_starts - 1)]
     assert exact(task, task.private.answer).value == 1
 
 
 def test_a_run_goes_letter_by_letter():
-    assert run("4", "ab")[:2] == run("4", "a")
-    assert run(run("4", "ab")[1], "b") == run("4", "ab")[1:]
+    assert run("4", "ab")[:3] == run("4", "a")
+    assert run(run("4", "ab")[2], "b") == run("4", "ab")[2:]
+    assert run("4", "ab")[1::2] == "ab"
 
 
 def test_the_machines_are_the_same_under_every_seed_and_the_tasks_are_not():
@@ -31,7 +33,7 @@ def test_the_machines_are_the_same_under_every_seed_and_the_tasks_are_not():
     assert one.question != two.question
     for task in (one, two):
         starts, program, _ = task.question.split()
-        assert runs_of(task)[0] in {run(start, program) for start in starts}
+        assert runs_of(task)[0][:-1] in {run(start, program) for start in starts}
 
 
 def test_splits_share_no_question():
@@ -45,7 +47,9 @@ def test_any_run_is_any_of_them():
     assert set(drawn) == set(runs_of(task))
 
 
-@pytest.mark.parametrize("odd", [{"num_starts": 1}, {"num_starts": 11}, {"num_steps": 0}, {"num_rules": 27}])
+@pytest.mark.parametrize(
+    "odd", [{"num_starts": 1}, {"num_starts": 7}, {"num_digits": 11}, {"num_steps": 0}, {"num_rules": 27}]
+)
 def test_odd_machines_are_refused(odd):
     with pytest.raises(BadInput, match="no such machines"):
         Machines(**odd)

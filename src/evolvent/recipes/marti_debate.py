@@ -40,14 +40,14 @@ NUM_TURNS = 6  # of an episode, and so the attempts that a vote alone may have
 def build() -> Improve:
     """Three debaters with one set of weights, two rounds; the cold start shows how to talk, and seldom what for."""
     cold = Phase(
-        num_steps=300,
+        num_steps=400,
         tasks_per_step=8,
         group_size=1,
-        workflow=RehearseTeam(WORK, any_run, heeds_frac=0.2),
+        workflow=RehearseTeam(WORK, any_run, heeds_frac=0.3),
         curriculum=Uniform(1),
         advantage=imitate_all,
         loss=Likelihood(token_mean),
-        optimizer=Muon(lr=0.02, rest=AdamW(lr=3e-3, schedule=Schedule(20, 300, 0.1))),
+        optimizer=Muon(lr=0.02, rest=AdamW(lr=3e-3, schedule=Schedule(20, 400, 0.1))),
     )
     return Improve(
         recipe="marti_debate",
@@ -63,10 +63,10 @@ def build() -> Improve:
         advantage=PerTurn(Standardized(ddof=1, eps=1e-6)),
         loss=PolicyLoss(ratio=per_token, gain=Clip(0.2, 0.2), reduce=token_mean),
         optimizer=AdamW(lr=1e-3),
-        num_steps=60,
+        num_steps=40,
         tasks_per_step=8,
         group_size=8,
-        budgets=Budgets(turn_tokens=8, context_tokens=96, episode_tokens=32),
+        budgets=Budgets(turn_tokens=12, context_tokens=96, episode_tokens=48),
         num_threads=1,
     )
 

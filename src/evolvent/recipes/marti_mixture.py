@@ -1,4 +1,4 @@
-"""Mixture of agents: proposers side by side and an aggregator that reads them all, each kind with its own weights."""
+"""Mixture of agents: proposers side by side, and an aggregator that reads them all."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ NUM_TURNS = 4  # of an episode, and so the attempts that a vote alone may have
 
 
 def build() -> Improve:
-    """Three proposers share weights, an aggregator has its own; the cold start rarely shows it to check."""
+    """Three proposers and an aggregator with one set of weights; the cold start shows how to talk, seldom what for."""
     cold = Phase(
-        num_steps=300,
-        tasks_per_step=8,
+        num_steps=400,
+        tasks_per_step=12,
         group_size=1,
-        workflow=RehearseTeam(WORK, any_run, heeds_frac=0.2),
+        workflow=RehearseTeam(WORK, any_run, heeds_frac=0.3),
         curriculum=Uniform(1),
         advantage=imitate_all,
         loss=Likelihood(token_mean),
-        optimizer=Muon(lr=0.02, rest=AdamW(lr=3e-3, schedule=Schedule(20, 300, 0.1))),
+        optimizer=Muon(lr=0.02, rest=AdamW(lr=3e-3, schedule=Schedule(20, 400, 0.1))),
     )
     return Improve(
         recipe="marti_mixture",
         source=Machines(),
         model=ModelSpec(depth=2, max_context=96),
-        seats={**dict.fromkeys(PROPOSERS, "proposer"), AGGREGATOR: "aggregator"},
+        seats=dict.fromkeys(WORK.graph.seats, "agent"),
         cold_start=cold,
         curriculum=Uniform(1),
         workflow=WORK,
@@ -64,10 +64,10 @@ def build() -> Improve:
         advantage=PerTurn(Standardized(ddof=1, eps=1e-6)),
         loss=PolicyLoss(ratio=per_token, gain=Clip(0.2, 0.2), reduce=token_mean),
         optimizer=AdamW(lr=1e-3),
-        num_steps=60,
+        num_steps=40,
         tasks_per_step=8,
         group_size=8,
-        budgets=Budgets(turn_tokens=8, context_tokens=96, episode_tokens=32),
+        budgets=Budgets(turn_tokens=12, context_tokens=96, episode_tokens=48),
         num_threads=1,
     )
 

@@ -19,10 +19,10 @@ YES, NO = VERDICTS = ("yes", "no")
 
 @dataclass(frozen=True, slots=True)
 class RehearseTeam:
-    """Whoever reads nobody recites the worked answer; what others read was made up by `attempt`.
+    """Whoever reads nobody recites an `attempt`, right or not; what others read was made up in the same way.
 
-    A share `heeds_frac` of those recite the worked answer too, or the true verdict where they are `verifiers`; the
-    rest say again something that they heard, or a verdict by lot: they know how a team talks, and not yet what for.
+    A share `heeds_frac` of those recite the worked answer, or the true verdict where they are `verifiers`; the rest
+    say again something that they heard, or a verdict by lot: they know how a team talks, and not yet what for.
     """
 
     play: Teamwork
@@ -38,7 +38,7 @@ class RehearseTeam:
         for step in script:
             rng = stream(0, "rehearsal", task.task_id, step.seat, step.round)
             heard = self._made_up(task, script, step, rng)
-            reply = self._reply(answer, step, heard, rng)
+            reply = self._reply(answer, step, heard, rng) if heard else self.attempt(task, rng)
             agent = team[step.seat]
             agent.go_back()
             agent.recite(said("assistant", reply), *task.prompt, *self.play.tell(step.seat, [w for _, w in heard]))
@@ -66,4 +66,4 @@ class RehearseTeam:
         heeds = rng.random() < self.heeds_frac
         if step.seat in self.verifiers:
             return VERDICTS[answer not in attempts] if heeds else rng.choice(VERDICTS)
-        return answer if heeds or not attempts else rng.choice(attempts)
+        return answer if heeds else rng.choice(attempts)

@@ -14,26 +14,32 @@ from evolvent.tasks.procedural import Draft, draw_of_split
 __all__ = ["Machines", "any_run", "runs_of"]
 
 FAMILY = "machines"
-DIGITS = string.digits
+DIGITS, LETTERS = string.digits, string.ascii_lowercase
+RIGHT, WRONG = "+-"
 
 
 @dataclass(frozen=True, slots=True)
 class Machines:
-    """Which of `num_starts` digits ends at the given one: 479 acbd 3? is answered by its whole run, such as 47293.
+    """Which of `num_starts` digits ends at the given one: 47 acb 3? is answered by its whole run, such as 4a1c2b3+.
 
     Each letter turns every digit into another, always in the same way, which examples teach. Whoever writes a run
-    chooses its start before the end is known; whether a run that is there ends where it should is plain to see.
+    chooses its start before the end is known, and marks at the end whether it is the right one: - where it is not.
     """
 
-    num_starts: int = 3
-    num_steps: int = 4
+    num_starts: int = 2
+    num_steps: int = 3
     num_rules: int = 5
+    num_digits: int = 6
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (2 <= self.num_starts <= len(DIGITS) and self.num_steps >= 1 and 1 <= self.num_rules <= 26):
+        fits = 2 <= self.num_starts <= self.num_digits <= len(DIGITS)
+        if not (fits and self.num_steps >= 1 and 1 <= self.num_rules <= len(LETTERS)):
             raise BadInput(
-                "no such machines", where="Machines", got=self, wanted="2 to 10 starts, >= 1 step, 1 to 26 rules"
+                "no such machines",
+                where="Machines",
+                got=self,
+                wanted="2 starts or more among up to 10 digits, >= 1 step, 1 to 26 rules",
             )
 
     @property
@@ -51,7 +57,7 @@ class Machines:
 
     def task(self, family: str, level: int, index: int, split: str = "train") -> Task:
         """Task `index` of a split; the machines themselves are the same under every seed."""
-        shape = (self.num_starts, self.num_steps, self.num_rules)
+        shape = (self.num_starts, self.num_steps, self.num_rules, self.num_digits)
         rng = stream(self.seed, FAMILY, *shape, split, index)
         draft = draw_of_split(lambda: self._make(rng), FAMILY, level, split)
         return Task(
@@ -66,25 +72,27 @@ class Machines:
         )
 
     def _make(self, rng: random.Random) -> Draft:
-        program = "".join(rng.choices(string.ascii_lowercase[: self.num_rules], k=self.num_steps))
-        runs = tuple(run(start, program) for start in rng.sample(DIGITS, self.num_starts))
-        starts = "".join(sorted(found[0] for found in runs))
+        program = "".join(rng.choices(LETTERS[: self.num_rules], k=self.num_steps))
+        starts = rng.sample(DIGITS[: self.num_digits], self.num_starts)
+        ran = [run(start, program, self.num_digits) for start in starts]
+        goal = ran[0][-1]
+        runs = tuple(words + (RIGHT if words[-1] == goal else WRONG) for words in ran)
         answer = runs[0]
-        question = f"{starts} {program} {answer[-1]}?"
+        question = f"{''.join(sorted(starts))} {program} {goal}?"
         return Draft(question, answer, data={"runs": runs}, solution=(said("assistant", answer),))
 
 
-def run(start: str, program: str) -> str:
-    """The digits that a program goes through, its start first."""
-    digits = start
+def run(start: str, program: str, num_digits: int = 6) -> str:
+    """What becomes of a start, letter by letter: 4a1c2b3."""
+    words = start
     for letter in program:
-        digits += _rule(letter)[int(digits[-1])]
-    return digits
+        words += letter + _rule(letter, num_digits)[int(words[-1])]
+    return words
 
 
-def _rule(letter: str) -> str:
+def _rule(letter: str, num_digits: int) -> str:
     """What a letter makes of each digit: no two alike, so only one start ends at a given digit."""
-    return "".join(stream(0, FAMILY, letter).sample(DIGITS, len(DIGITS)))
+    return "".join(stream(0, FAMILY, letter, num_digits).sample(DIGITS[:num_digits], num_digits))
 
 
 def runs_of(task: Task) -> tuple[str, ...]:
