@@ -15,7 +15,7 @@ from evolvent.evals.measure import Suite
 from evolvent.models import ModelSpec
 from evolvent.plans import Card, Improve, Phase
 from evolvent.rewards import by_task
-from evolvent.rewards.central import Central, all_earlier_rounds, margin
+from evolvent.rewards.central import Central, all_earlier_rounds, margin, quality
 from evolvent.rollouts.graph import debate
 from evolvent.rollouts.rehearsal import RehearseTeam
 from evolvent.rollouts.seat import Budgets
@@ -79,13 +79,27 @@ def alone(plan: Improve) -> Improve:
 
 
 def effect(seed: int) -> list[Observation]:
-    """The team against itself before, against a vote of one alone, told of other problems, and paid without a shape."""
-    suite = Suite(num_tasks=384, num_tasks_during=16, num_levels=1, best_of=1)
-    plan = replace(build(), suite=suite, eval_every=NEVER)
+    """The team against itself before, against a vote of one alone, and told of other problems."""
+    plan = measured(build())
     team, single, before = arm(plan, seed), arm(alone(plan), seed), arm(replace(plan, num_steps=0), seed)
-    plain = arm(replace(plan, reward=Central(all_earlier_rounds)), seed)
     seats = WORK.graph.seats
-    return [
-        *compare_team(team, single, before, Readers(seats, depth=1, lone=seats[0], num_turns=NUM_TURNS)),
-        compare_tasks("the margin teaches more than being right alone", "greater", team, plain),
-    ]
+    return compare_team(team, single, before, Readers(seats, depth=1, lone=seats[0], num_turns=NUM_TURNS))
+
+
+def shaping(seed: int) -> list[Observation]:
+    """What is paid beside being right: the margin, the quality, and the outcome, each against nothing."""
+    plan, plain = measured(build()), Central(all_earlier_rounds)
+    control = arm(replace(plan, reward=plain), seed)
+    rewards = {
+        "the margin": replace(plain, shape=margin),
+        "the quality": replace(plain, shape=quality),
+        "the margin with the outcome": replace(plain, shape=margin, beta=0.5),
+    }
+    arms = {name: arm(replace(plan, reward=reward), seed) for name, reward in rewards.items()}
+    claim = "{} teaches more than being right alone"
+    return [compare_tasks(claim.format(name), "greater", one, control) for name, one in arms.items()]
+
+
+def measured(plan: Improve) -> Improve:
+    """The plan with as few measurements as the effect needs."""
+    return replace(plan, suite=Suite(num_tasks=384, num_tasks_during=16, num_levels=1, best_of=1), eval_every=NEVER)

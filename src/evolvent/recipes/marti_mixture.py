@@ -7,7 +7,7 @@ from dataclasses import replace
 from evolvent.credit.advantage import Standardized, imitate_all
 from evolvent.credit.turns import PerTurn
 from evolvent.curriculum import Uniform
-from evolvent.effects import Observation, arm, compare_tasks
+from evolvent.effects import Observation, arm
 from evolvent.effects.arms import NEVER
 from evolvent.effects.teams import Readers, compare_team
 from evolvent.envs import Toolbox
@@ -79,12 +79,9 @@ def alone(plan: Improve) -> Improve:
 
 
 def effect(seed: int) -> list[Observation]:
-    """The team against itself before, against a vote of one alone, told of other problems, and paid without a shape."""
+    """The team against itself before, against a vote of one alone, and told of other problems."""
     suite = Suite(num_tasks=384, num_tasks_during=16, num_levels=1, best_of=1)
     plan = replace(build(), suite=suite, eval_every=NEVER)
     team, single, before = arm(plan, seed), arm(alone(plan), seed), arm(replace(plan, num_steps=0), seed)
-    plain = arm(replace(plan, reward=Central(same_trajectory)), seed)
-    return [
-        *compare_team(team, single, before, Readers((AGGREGATOR,), depth=1, lone=PROPOSERS[0], num_turns=NUM_TURNS)),
-        compare_tasks("the margin teaches more than being right alone", "greater", team, plain),
-    ]
+    who = Readers((AGGREGATOR,), depth=1, lone=PROPOSERS[0], num_turns=NUM_TURNS)
+    return compare_team(team, single, before, who)
