@@ -84,14 +84,14 @@ def _give_up() -> ToolCall:
 def build() -> Improve:
     """Oracle walks in many bases, dead ends and failures among them; practice rewards answers, and none where due."""
     cold = Phase(
-        num_steps=140,
+        num_steps=200,
         tasks_per_step=32,
         group_size=1,
         workflow=DemonstrateDecompose(teach),
         curriculum=Uniform(1),
         advantage=imitate_all,
         loss=Likelihood(token_mean),
-        optimizer=Muon(lr=0.02, rest=AdamW(lr=3e-3, schedule=Schedule(warmup_steps=10, decay_steps=140))),
+        optimizer=Muon(lr=0.02, rest=AdamW(lr=3e-3, schedule=Schedule(warmup_steps=10, decay_steps=200))),
     )
     return Improve(
         recipe="dq",

@@ -35,7 +35,7 @@ CARD = Card(
 )
 
 NUM_PASSAGES = 10  # h, as published
-SMALL = {  # a world that a model of 0.4M weights can learn half of by heart
+SMALL = {  # a world that a model of 0.1M weights can learn half of by heart
     "num_topics": 64,
     "num_technical": 10,
     "num_distractions": 256,
@@ -44,6 +44,7 @@ SMALL = {  # a world that a model of 0.4M weights can learn half of by heart
     "document_words": 8,
 }
 SMALL_SHOWN, SMALL_PASSAGES = 8, 5
+HEAT = 0.5  # at 1 so small a model writes many words by mistake
 
 
 def build() -> Improve:
@@ -54,21 +55,21 @@ def build() -> Improve:
 def plan_for(seed: int) -> Improve:
     """The same for the topics of one seed."""
     cold = Phase(
-        num_steps=240,
+        num_steps=400,
         tasks_per_step=32,
         group_size=1,
         workflow=Demonstrate(),
         curriculum=Uniform(1),
         advantage=imitate_all,
         loss=Likelihood(token_mean),
-        optimizer=Muon(lr=0.04, rest=AdamW(lr=6e-3, schedule=Schedule(warmup_steps=10, decay_steps=240))),
+        optimizer=Muon(lr=0.04, rest=AdamW(lr=6e-3, schedule=Schedule(warmup_steps=10, decay_steps=400))),
     )
     return Improve(
         recipe="inter",
         source=TopicTasks(Topics(**SMALL, seed=seed), num_shown=SMALL_SHOWN),
         unproven=True,  # a passage is no answer: it is worth what it finds
         world=Corpus(Reference("evolvent.tasks.topics:documents_of", {**SMALL, "seed": seed})),
-        model=ModelSpec(depth=3, vocab_size=768),
+        model=ModelSpec(depth=2, vocab_size=640),
         workflow=Refine(rounds=2, shown=SMALL_SHOWN, passage_tokens=16, ask=ask),
         cold_start=cold,
         seats=seats(SMALL_PASSAGES),
@@ -138,7 +139,7 @@ def effect(seed: int) -> list[Observation]:
     trained = arm(replace(plan, num_steps=0), seed)
     assert isinstance(plan.source, TopicTasks)
     stage = replace(stage, workflow=plan.workflow, world=plan.world, seats=plan.seats, budgets=plan.budgets)
-    stage = replace(stage, policies=trained.policies, how=Sampling(plan.budgets.turn_tokens, seed=seed))
+    stage = replace(stage, policies=trained.policies, how=Sampling(plan.budgets.turn_tokens, HEAT, seed=seed))
     return [*stands_in, *observe("a trained model", stage, questions(plan.source, 128), trained.spent)]
 
 
