@@ -2,6 +2,7 @@ import functools
 
 import pytest
 
+from evolvent.codec import from_json, to_json
 from evolvent.hive.challenge import challenge
 from evolvent.hive.noise import KeepRule
 from evolvent.hive.prove import prove
@@ -63,17 +64,21 @@ def test_a_better_artifact_is_kept_beside_the_incumbent_on_seeds_of_its_own(fres
     task = reseal(shipped("packing"), 3)
     fresh.shelf.put(task)
     new, old = (measure(fresh, task, text) for text in (FIRST_FIT, task.baseline["solve.py"].decode()))
-    meet = functools.partial(challenge, task, secret=9, rule=KeepRule(num_spare=0))
+    meet = functools.partial(challenge, task, secret=9, rule=KeepRule(alpha=0.5, num_spare=0))
     first = meet(new, old, number=1)
     assert first.is_kept and first.decision.gain.low > 0.05, first.why
     asked = [one.seed for one in first.challenger.seeds]
-    assert asked == [one.seed for one in first.incumbent.seeds] and len(asked) == 6
+    assert asked == [one.seed for one in first.incumbent.seeds] and len(asked) == 2
     assert not set(asked) & set(task.seeds + task.holdout_seeds)
+    told = first.tell("first fit", (first.incumbent.commit,))
+    assert (told.kept, told.why, told.budget["measurements"]) == (True, first.why, 4)
+    assert told.result["challenger"] - told.result["incumbent"] == pytest.approx(told.result["gain"][0])
+    assert from_json(to_json(told)) == from_json(to_json(from_json(to_json(told))))
     assert not meet(old, new, number=2).is_kept and not meet(new, new, number=3).is_kept
 
 
 def test_who_is_invalid_on_the_fresh_seeds_is_neither_kept_nor_beaten(fresh):
-    rule, good = KeepRule(num_spare=0), measure(fresh, fresh.task, HONEST)
+    rule, good = KeepRule(alpha=0.5, num_spare=0), measure(fresh, fresh.task, HONEST)
     bad = measure(fresh, fresh.task, "print('accuracy: 1.0')")
     fell = challenge(fresh.task, bad, good, number=1, secret=1, rule=rule)
     assert not fell.is_kept and fell.decision is None and fell.why.startswith("the challenger is invalid: no pred")

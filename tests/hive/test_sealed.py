@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from evolvent.codec import from_json, to_json
 from evolvent.errors import BadInput, InfrastructureError, VerifierError
 from evolvent.hive.sealed import Bench, Outcome
 from hive.forge import HONEST, HONEST_VALUE, LABELS, PREDICT, SCORE, TASK, commit_files, git, make_task
@@ -22,6 +23,12 @@ def test_the_same_artifact_gives_the_same_record_but_for_the_clock(stand):
     first, second = stand.run(), stand.run()
     assert first.seeds[0].predictions_digest == second.seeds[0].predictions_digest
     assert (first.value, first.tree_digest) == (second.value, second.tree_digest)
+
+
+def test_a_record_is_written_down_and_read_back_as_it_was(stand):
+    for solve in (HONEST, "raise SystemExit(1)"):
+        result = stand.run(solve)
+        assert from_json(to_json(result)) == result
 
 
 def test_right_answers_score_one(stand):

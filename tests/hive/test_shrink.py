@@ -26,7 +26,7 @@ def campaign(seed):
 def test_pure_noise_is_shown_near_its_true_rate_after_a_hundred_tries_and_not_where_luck_put_it():
     tops = [rank(campaign(seed), UP)[0] for seed in range(40)]
     measured = statistics.fmean(row.measured.value for row in tops)
-    likely = [row.likely.value for row in tops]
+    likely = [row.shown.value for row in tops]
     assert measured > 0.42, "the winner's curse: the best of a hundred measures far above 0.20"
     assert abs(statistics.fmean(likely) - RATE) < 0.03 and max(likely) < 0.30, (statistics.fmean(likely), max(likely))
     assert sum(row.likely.low <= RATE <= row.likely.high for row in tops) >= 36
@@ -43,7 +43,7 @@ def test_the_hold_out_of_the_best_lands_at_the_true_rate():
             ) if r.commit in due else ())
             for r in runs
         ]  # fmt: skip
-        shown.append(rank(looked, UP)[0].holdout.value)
+        shown.append(rank(looked, UP)[0].shown.value)
     assert abs(statistics.fmean(shown) - RATE) < 0.02
 
 

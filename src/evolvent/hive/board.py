@@ -66,6 +66,11 @@ class Row:
     likely: Estimate
     holdout: Estimate | None
 
+    @property
+    def shown(self) -> Estimate:
+        """The number to believe: of the hold-out where it was seen, else the likely one; never the luckiest of many."""
+        return self.holdout or self.likely
+
 
 @dataclass(frozen=True, slots=True)
 class Counters:

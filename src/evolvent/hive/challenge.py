@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from evolvent.hive.noise import Decision, KeepRule, fresh_seeds
 from evolvent.hive.sealed import SealedResult
 from evolvent.hive.task import HiveTask
+from evolvent.records import Finding
 
 Measure = Callable[[Sequence[int]], SealedResult]  # an artifact at work: `Bench.measure` bound to its commit
 
@@ -24,6 +25,26 @@ class Challenge:
     incumbent: SealedResult
     decision: Decision | None
     why: str
+
+    def tell(self, change: str, parents: tuple[str, ...] = ()) -> Finding:
+        """The experiment for those who come after: what was tried, what it cost, what came out."""
+        seeds = (*self.challenger.seeds, *self.incumbent.seeds)
+        gain = self.decision.gain if self.decision else None
+        return Finding(
+            finding_id=f"{self.challenger.task}-{self.number}",
+            change=change,
+            budget={"measurements": len(seeds), "seconds": sum(one.wall_s for one in seeds)},
+            result={
+                "challenger": self.challenger.value,
+                "incumbent": self.incumbent.value,
+                "gain": [gain.value, gain.low, gain.high] if gain else None,
+                "p": self.decision.p if self.decision else None,
+                "commit": self.challenger.commit,
+            },
+            kept=self.is_kept,
+            why=self.why,
+            parents=parents,
+        )
 
     @property
     def is_kept(self) -> bool:
