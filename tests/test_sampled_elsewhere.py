@@ -158,3 +158,10 @@ def test_each_policy_has_an_engine_of_its_own():
     plan = replace(PLAN, seats={"a": "one", "b": "two"}, sampler={"one": Twin(), "two": None})
     policies = prepare(check(plan))
     assert hasattr(policies["one"], "sampler") and isinstance(policies["two"], LocalPolicy)
+
+
+def test_play_with_patience_asks_the_engine_from_its_own_threads(tmp_path, wire):
+    plan = replace(PLAN, cold_start=None, num_steps=1, patience_s=0.0, sampler=VllmServer(wire[1]))
+    run, _ = carry_out(plan, tmp_path / "run")
+    [line] = [line for line in run.metrics() if "phase" in line]
+    assert line["faults"] == 0 and line["num_episodes"] == 8
