@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from evolvent.cli.collect import Wanted, choose
 from evolvent.codec import from_json
+from evolvent.records import Episode, Origin, Outcome, Reference, Score, Task, Trace, Turn, said
 from evolvent.serve.agent import Coached, OutsideAgent
 from outside import EXAMPLES
 
@@ -68,6 +70,33 @@ def test_collect_keeps_what_was_asked_for_in_the_forms_of_others(trained, answer
     trajectories = sorted((out / "atif").iterdir())
     assert len(trajectories) == 3 and json.loads(trajectories[0].read_text())["schema_version"] == "ATIF-v1.7"
     assert not (out / "test").exists() and "train" in first["info"]["task_id"]
+
+
+def attempt(task, sample, score, num_tokens, outcome=Outcome.OK):
+    """An attempt of a score and a length."""
+    mask = (False,) + (True,) * num_tokens
+    turns = (Turn("t", None, "agent", 0, said("assistant", "x"), tokens=(1,) * len(mask), mask=mask),)
+    trace = Trace(task, sample, "agent", "agent", turns, outcome, score=Score(score))
+    made = Task(task, "f", 1, (said("user", task),), None, Reference("m:f"), Origin("test"))
+    return Episode(f"{task}/{sample}", made, sample, (trace,))
+
+
+def test_what_is_kept_by_hand(tmp_path):
+    """Two tasks: one half solved (a short and a long right answer), one never; and an attempt that broke."""
+    broke = Outcome.INFRASTRUCTURE_FAILED
+    episodes = [
+        attempt("a", 0, 1.0, 9), attempt("a", 1, 0.0, 2), attempt("a", 2, 1.0, 4), attempt("a", 3, 0.0, 3),
+        attempt("b", 0, 0.0, 5), attempt("b", 1, 0.5, 5), attempt("b", 2, 0.0, 1, broke),
+    ]  # fmt: skip
+
+    def kept(**asked):
+        return [e.episode_id for e in choose(episodes, Wanted(tmp_path, **asked))]
+
+    assert kept() == ["a/0", "a/1", "a/2", "a/3", "b/0", "b/1"]
+    assert kept(keep="correct") == ["a/0", "a/2"]
+    assert kept(keep="best") == ["a/2", "b/1"] and kept(keep="shortest") == ["a/2"]
+    assert kept(min_score=0.5) == ["a/0", "a/2", "b/1"] and kept(max_score=0.2) == ["a/1", "a/3", "b/0"]
+    assert kept(min_mean=0.4, max_mean=0.6) == ["a/0", "a/1", "a/2", "a/3"]
 
 
 def test_collect_works_without_an_agent_and_the_same_seed_writes_the_same_bytes(tiny_run, answered, tmp_path):

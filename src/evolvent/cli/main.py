@@ -85,7 +85,8 @@ keys: num_tasks= (of each level) k= (attempts a task) level=2,3|all split=test|a
   of a server: max_concurrent= api_key_env=""",
     "collect": f"""{POLICY}
 Plays k attempts at each task, judges them, keeps what was asked for, and writes it as episodes.parquet, as JSON lines
-for TRL (messages, and prompt with completion) and verifiers, and as ATIF. The same seed writes the same bytes.
+for TRL (messages, and prompt with completion) and verifiers, and as ATIF. The same seed writes the same bytes, but for
+agents from outside, which take their own time.
 
 keys: out=FOLDER agent= (as in run; else the policy's own workflow) num_tasks= k= level= split=train|test
   keep=all|correct|best|shortest (of each task) min_score= max_score= min_mean= max_mean= (of the task's attempts)
