@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -96,6 +97,14 @@ def test_what_a_scorer_prints_is_no_answer(fresh, tmp_path):
     noisy = SCORE.replace("truth =", "print('{\"cases\": [1.0]}')\n    truth =")
     digest = fresh.shelf.put(make_task(tmp_path / "second", more={"sealed/score.py": noisy}))
     assert fresh.bench.measure_files(digest, fresh.task.baseline).value == HONEST_VALUE
+
+
+def test_workers_that_measure_at_the_same_time_do_not_mix_what_they_measure(stand):
+    answers = [HONEST, PREDICT + f"predict({LABELS})", "print('x')", PREDICT + f"predict({[1 - x for x in LABELS]})"]
+    commits = [commit_files(stand.repository, {"solve.py": text}) for text in answers]
+    with ThreadPoolExecutor(4) as workers:
+        found = [result.value for result in workers.map(stand.measure, commits * 2)]
+    assert found == [HONEST_VALUE, 1.0, None, 0.0] * 2
 
 
 def test_scoring_leaves_no_trace_in_the_sealed_folder(stand):

@@ -37,7 +37,7 @@ class Challenge:
             result={
                 "challenger": self.challenger.value,
                 "incumbent": self.incumbent.value,
-                "gain": [gain.value, gain.low, gain.high] if gain else None,
+                "gain": (gain.value, gain.low, gain.high) if gain else None,
                 "p": self.decision.p if self.decision else None,
                 "commit": self.challenger.commit,
             },

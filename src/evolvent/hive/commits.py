@@ -58,17 +58,6 @@ def take(repository: Path | str, commit: str, mutable: tuple[str, ...], budget: 
     return Taken(files)
 
 
-def parents_of(repository: Path | str, commit: str) -> tuple[str, ...]:
-    """The parents that a commit names; BadInput where it is not in this repository."""
-    check_commit(commit)
-    with _open_objects(Path(repository)) as objects:
-        try:
-            head = objects.read(commit, "commit", MAX_COMMIT_BYTES).partition(b"\n\n")[0]
-        except _Refused as error:
-            raise BadInput("this commit cannot be read", where=str(repository), got=str(error)) from error
-    return tuple(line[7:].decode("ascii", "replace") for line in head.split(b"\n") if line.startswith(b"parent "))
-
-
 def _root_of(objects: _Objects, commit: str) -> str:
     head = objects.read(commit, "commit", MAX_COMMIT_BYTES).split(b"\n", 1)[0]
     if not head.startswith(b"tree ") or len(head) != 45:
