@@ -171,7 +171,8 @@ class FastFlow:
             hidden = chunk(engine.weights, cache, token_R1, F.pad(position_R, (0, read - live)), level)
             logits_RV = fast.logits(engine.weights, hidden[:, 0])[:live]
         finally:
-            torch.set_num_threads(num_threads)
+            if num_threads > 1:
+                torch.set_num_threads(num_threads)
         for row in self._rows:
             row.position += 1
         return logits_RV
