@@ -1,4 +1,5 @@
 import json
+import platform
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -17,6 +18,7 @@ def test_an_honest_run_gets_its_number_and_everything_it_depends_on_is_written_d
     seed = result.seeds[0]
     assert seed.seed == 5 and seed.log == "hello" and seed.wall_s > 0 and len(seed.cases) == 10
     assert len(seed.inputs_digest) == len(seed.predictions_digest) == len(result.tree_digest) == 64
+    assert result.made_with["python"] == platform.python_version() and result.made_with["evolvent"]
     assert result.tier in ("bubblewrap", "landlock", "container")
 
 
@@ -97,6 +99,14 @@ def test_what_a_scorer_prints_is_no_answer(fresh, tmp_path):
     noisy = SCORE.replace("truth =", "print('{\"cases\": [1.0]}')\n    truth =")
     digest = fresh.shelf.put(make_task(tmp_path / "second", more={"sealed/score.py": noisy}))
     assert fresh.bench.measure_files(digest, fresh.task.baseline).value == HONEST_VALUE
+
+
+@pytest.mark.parametrize(
+    "path", ["eval/eval.sh", "data.txt", "inputs/questions.json", "lib/../data.txt", "/etc/x", "lib/.git"]
+)
+def test_files_that_are_no_commit_must_lie_at_the_mutable_paths_too(stand, path):
+    with pytest.raises(BadInput, match="no part of an artifact"):
+        stand.bench.measure_files(stand.digest, {"solve.py": HONEST.encode(), path: b""})
 
 
 def test_workers_that_measure_at_the_same_time_do_not_mix_what_they_measure(stand):

@@ -9,17 +9,19 @@ from __future__ import annotations
 import hashlib
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from evolvent.envs.sandbox import Sandbox, best
 from evolvent.errors import BadInput
 from evolvent.hive.commits import Taken, take
+from evolvent.hive.paths import complain, lies_in
 from evolvent.hive.play import play
 from evolvent.hive.task import HiveTask, digest_files
 from evolvent.hive.task_folder import Shelf
 from evolvent.hive.trusted import HOLDOUT, SEALED, Marks, pose, score
+from evolvent.store.origin import versions
 
 MAX_LOG = 4096
 
@@ -63,6 +65,7 @@ class SealedResult:
     outcome: Outcome
     why: str = ""
     seeds: tuple[SeedResult, ...] = ()
+    made_with: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def values(self) -> tuple[float, ...]:
@@ -108,6 +111,9 @@ class Bench:
     ) -> SealedResult:
         """Score an artifact that is no commit, such as the task's own baseline."""
         task = self.shelf.take(digest)
+        if stray := [path for path in files if complain(path) or not lies_in(path, task.mutable)]:
+            got, wanted = ascii(stray[0]), f"at {', '.join(task.mutable)}"
+            raise BadInput("this file is no part of an artifact", where=task.name, got=got, wanted=wanted)
         return self._measure(task, Taken(files), "", tuple(task.seeds if seeds is None else seeds), bundle)
 
     def _measure(self, task: HiveTask, taken: Taken, commit: str, seeds: tuple[int, ...], bundle: str) -> SealedResult:
@@ -131,6 +137,7 @@ class Bench:
             outcome=Outcome.INVALID if why else Outcome.SCORED,
             why=why,
             seeds=tuple(results),
+            made_with={name: version for name, version in versions().items() if version},
         )
 
 
