@@ -216,6 +216,16 @@ def test_an_engine_in_shorter_numbers_is_near(inside):
         policy.close()
 
 
+def test_too_little_memory_is_an_infrastructure_error_with_a_cure(inside):
+    with pytest.raises(InfrastructureError, match="did not start") as refused:
+        replace(PLAN, cache_gb=1e-6).begin(nano())
+    assert (
+        "sampler.max_len" in refused.value.cure
+        and "raise sampler.cache_gb" in refused.value.cure
+        and "cache blocks" in refused.value.got
+    )
+
+
 def test_a_server_that_is_killed_is_an_infrastructure_error_and_one_that_comes_back_gets_its_weights(server):
     policy = SampledElsewhere(nano(), VllmServer(server.url))
     push(policy)

@@ -93,7 +93,8 @@ class LiveVllm:
                 disable_log_stats=True,
             )
         except Exception as error:  # whatever stops another engine from starting
-            raise self._broken(error, "vLLM did not start", "lower sampler.cache_gb or sampler.max_len") from error
+            cure = "raise sampler.cache_gb where the cache is too small, lower it where memory ran out; or lower "
+            raise self._broken(error, "vLLM did not start", cure + "sampler.max_len") from error
 
     def _of_platform(self) -> dict[str, Any]:
         if not importlib.import_module("vllm.platforms").current_platform.is_cpu():
