@@ -9,15 +9,20 @@ from dataclasses import dataclass, replace
 from evolvent.credit.advantage import Standardized, imitate_all
 from evolvent.credit.trees import PerTree
 from evolvent.curriculum import Uniform
+from evolvent.effects import Arm, Observation, arm, compare_tasks
+from evolvent.effects.arms import NEVER
+from evolvent.effects.replay import replay
 from evolvent.envs import Toolbox
 from evolvent.envs.world import World
 from evolvent.errors import BadInput
+from evolvent.evals.measure import Suite, hold_out, value_of
 from evolvent.models import ModelSpec
 from evolvent.plans import Card, Improve, Phase
 from evolvent.records import Task, said
 from evolvent.rewards import by_task
 from evolvent.rewards.shaping import PerNode, TreeShaping
-from evolvent.rollouts.search import ABMCTS
+from evolvent.rollouts.play import Workflow
+from evolvent.rollouts.search import ABMCTS, BestOf
 from evolvent.rollouts.seat import Budgets
 from evolvent.rollouts.tree import Refine
 from evolvent.rollouts.workflows import Answer, Team, single
@@ -154,3 +159,49 @@ def alone(plan: Improve) -> Improve:
 def unshaped(plan: Improve) -> Improve:
     """Every node is worth what it earned."""
     return replace(plan, reward=PerNode())
+
+
+# ---------------------------------------------------------------- the effect
+
+
+def effect(seed: int) -> list[Observation]:
+    """Two agents in trees, one agent in trees, one agent side by side: as many attempts each, in practice and after it.
+
+    Tests choose among the attempts of a task, so what is measured with a search is whether any of them is right.
+    """
+    plan = replace(build(), suite=Suite(num_tasks=256, num_tasks_during=16, num_levels=1, best_of=1), eval_every=NEVER)
+    two, one, beside, flat = (arm(changed, seed) for changed in (plan, alone(plan), side_by_side(plan), unshaped(plan)))
+    before = arm(replace(plan, num_steps=0), seed)
+    both, own = tree(AGENT, MATE), tree(AGENT)
+    return [
+        compare_tasks("one agent learns more in trees than side by side", "greater", one, beside, metric="pass@1"),
+        compare_tasks("two agents learn more in trees than one", "greater", two, one, metric="pass@1"),
+        searched("two agents pass more in one tree than one agent", (two, both), (beside, own)),
+        searched("shaped rewards teach more than bare ones", (two, both), (flat, both)),
+        searched("refining passes more than attempts side by side", (before, both), (before, best_of(AGENT, MATE))),
+    ]
+
+
+def tree(*seats: str) -> ABMCTS:
+    """A search at test time, by seats in turn as chance has it."""
+    return ABMCTS(NUM_NODES, REFINE, seats, ends_when_solved=True)
+
+
+def best_of(*seats: str) -> BestOf:
+    """As many attempts, none of which hears another."""
+    return BestOf(NUM_NODES, REFINE, seats, ends_when_solved=True)
+
+
+def searched(claim: str, treated: tuple[Arm, Workflow], control: tuple[Arm, Workflow]) -> Observation:
+    """Whether the best of at most eight attempts at each held-out task is right, of two arms that search."""
+    ours, theirs = (passed(arm, workflow) for arm, workflow in (treated, control))
+    spent, spent_control = treated[0].spent, control[0].spent
+    return Observation(claim, "greater", "passed", ours, theirs, spent, spent_control)
+
+
+def passed(trained: Arm, workflow: Workflow) -> tuple[float, ...]:
+    """For each held-out task 1 where the search of a trained team ends with a right answer."""
+    plan = trained.plan
+    assert not isinstance(plan.source, str)
+    tasks = [task for cell in hold_out(plan.suite, plan.source).values() for task in cell]
+    return tuple(value_of(episode) for episode in replay(trained, tasks, workflow=workflow))
