@@ -107,7 +107,7 @@ def build() -> Improve:
     All attempts at an item are tested, all must pass; measured is the first attempt of one agent.
     """
     cold = Phase(
-        num_steps=300,
+        num_steps=400,
         tasks_per_step=64,
         group_size=1,
         workflow=Taught(),
@@ -130,8 +130,8 @@ def build() -> Improve:
         truth=by_task,
         advantage=PerTree(Standardized(ddof=1, eps=1e-4)),
         loss=PolicyLoss(ratio=per_sequence, gain=Clip(3e-4, 4e-4), reduce=sequence_mean),
-        optimizer=AdamW(lr=1e-3),
-        num_steps=32,
+        optimizer=AdamW(lr=5e-4),
+        num_steps=48,
         tasks_per_step=16,
         group_size=2,
         budgets=Budgets(turn_tokens=16, context_tokens=96, episode_tokens=256),
