@@ -44,6 +44,7 @@ CARD = Card(
 
 TAGS = BRACKETS
 QUESTIONS = "two_hop"
+BASE = KnowledgeBase(missing_frac=0.0, vacant_frac=0.0)  # every question has an answer
 LINES = 12  # facts on a page
 NUM_WORKED, NUM_READINGS = 256, 512  # lessons of either kind, each seen many times
 AT_ONCE = SelfSearch(TAGS, begins=TAGS.answer.opens)
@@ -82,7 +83,7 @@ class Lessons:
     questions of other bases with information that nobody could know: they teach to read it.
     """
 
-    base: KnowledgeBase = KnowledgeBase()
+    base: KnowledgeBase = BASE
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -166,14 +167,14 @@ def build() -> Improve:
     The information is masked: all of it in practice, and in reading lessons, where there is nothing to know.
     """
     cold = Phase(
-        num_steps=200,
+        num_steps=400,
         tasks_per_step=32,
         group_size=1,
         workflow=Teach(),
         curriculum=Uniform(families=("pages", "pages", "worked", "reading")),
         advantage=unread(imitate_all, "num_real"),
         loss=Likelihood(token_mean),
-        optimizer=Muon(lr=0.02, rest=AdamW(lr=3e-3, schedule=Schedule(20, decay_steps=200, final_frac=0.1))),
+        optimizer=Muon(lr=0.02, rest=AdamW(lr=3e-3, schedule=Schedule(20, decay_steps=400, final_frac=0.1))),
     )
     return Improve(
         recipe="ssrl",
@@ -187,8 +188,8 @@ def build() -> Improve:
         truth=SelfSearched(TAGS, em_weight=1.0, known=says_so),
         advantage=unread(Standardized(ddof=1, eps=1e-6)),
         loss=PolicyLoss(ratio=per_token, gain=Clip(0.2, 0.2), reduce=sequence_mean),
-        optimizer=AdamW(lr=3e-4),
-        num_steps=24,
+        optimizer=AdamW(lr=1e-4),  # at 3e-4 what is masked drifts: true information fell from 0.62 to 0.40
+        num_steps=32,
         tasks_per_step=32,
         group_size=5,
         budgets=Budgets(turn_tokens=112, context_tokens=160, episode_tokens=112),
@@ -212,65 +213,48 @@ def index_of(base: KnowledgeBase) -> Indexed:
 
 def effect(seed: int) -> list[Observation]:
     """Searching against answering at once, from one cold start; then what memory cannot give, and an index can."""
-    lessons = Lessons(KnowledgeBase(seed=FIRST_SEED + seed))
+    lessons = Lessons(replace(BASE, seed=FIRST_SEED + seed))
     suite = Suite(num_tasks=512, num_tasks_during=8, num_levels=1, best_of=1)
     plan = replace(build(), source=lessons, suite=suite, eval_every=NEVER)
     searching, direct, taught = arm(plan, seed), arm(at_once(plan), seed), arm(replace(plan, num_steps=0), seed)
     seen = [task for cell in hold_out(suite, lessons).values() for task in cell]
+    unseen = lessons.unseen(len(seen))
     return [
-        *on_seen(seen, searching, direct, taught),
-        *on_unseen(lessons.unseen(len(seen)), searching, taught),
-        *with_index(lessons, seen, searching),
-        *by_number(seen, taught),
+        *by_practice(seen, unseen, searching, direct, taught),
+        *with_index(lessons, seen, unseen, searching),
+        *by_number(seen, unseen, taught),
     ]
 
 
-def on_seen(seen: Sequence[Task], searching: Arm, direct: Arm, taught: Arm) -> list[Observation]:
-    """Held-out questions about facts that were taught."""
-    after, before = tries(searching, seen), tries(taught, seen)
-    return [
-        told(
-            "practice of searching is more accurate than practice of answering at once",
-            "greater",
-            after,
-            tries(direct, seen, AT_ONCE),
-            searching,
-            direct,
-        ),
-        told("and than the protocol alone", "greater", after, before, searching),
-        told(
-            "what it writes as information is as true as before",
-            "equal",
-            after,
-            before,
-            searching,
-            metric="precision",
-            tolerance=0.05,
-        ),
-    ]
-
-
-def on_unseen(unseen: Sequence[Task], searching: Arm, taught: Arm) -> list[Observation]:
-    """Held-out questions that rest on a fact which was never taught: the probe for invention."""
-    after, before = tries(searching, unseen), tries(taught, unseen)
-    perfect = Observation(
-        "where facts were never seen, the form is kept",
-        "equal",
-        "format",
-        mean_of(after, "format"),
-        (1.0,) * len(after),
+def by_practice(
+    seen: Sequence[Task], unseen: Sequence[Task], searching: Arm, direct: Arm, taught: Arm
+) -> list[Observation]:
+    """What practice gains on held-out questions about facts that were taught, and about others."""
+    known, new = tries(searching, seen), tries(searching, unseen)
+    at_first, new_at_first = tries(taught, seen), tries(taught, unseen)
+    best = "practice of searching is more accurate than practice of answering at once"
+    true = Observation(
+        "what it writes as information is true where it was taught, and invented elsewhere",
+        "greater",
+        "precision",
+        mean_of(known, "precision"),
+        mean_of(new, "precision"),
         searching.spent,
         searching.spent,
         unit=UNIT,
-        tolerance=0.1,
+        is_paired=False,
     )
-    gain = told("and no accuracy is gained", "equal", after, before, searching, tolerance=0.1)
-    return [perfect, gain]
+    return [
+        told(best, "greater", known, tries(direct, seen, AT_ONCE), searching, direct),
+        told("and than the protocol alone", "greater", known, at_first, searching),
+        told("on facts never seen the form gains", "greater", new, new_at_first, searching, metric="format"),
+        told("and the accuracy does not", "equal", new, new_at_first, searching, tolerance=0.1),
+        true,
+    ]
 
 
-def with_index(lessons: Lessons, seen: Sequence[Task], searching: Arm) -> list[Observation]:
+def with_index(lessons: Lessons, seen: Sequence[Task], unseen: Sequence[Task], searching: Arm) -> list[Observation]:
     """The same policy with the index of the base behind its queries, or with that of another base."""
-    unseen = lessons.unseen(len(seen))
     right, other = index_of(lessons.base), index_of(replace(lessons.base, seed=lessons.base.seed + 1))
     alone = tries(searching, unseen)
     first, every = (tries(searching, unseen, EngineSearch(right, TAGS, First(num))) for num in (1, None))
@@ -283,18 +267,23 @@ def with_index(lessons: Lessons, seen: Sequence[Task], searching: Arm) -> list[O
     ]
 
 
-def by_number(tasks: Sequence[Task], taught: Arm) -> list[Observation]:
+def by_number(seen: Sequence[Task], unseen: Sequence[Task], taught: Arm) -> list[Observation]:
     """Before practice: the chance that one of many attempts is right, and what most of them say."""
-    groups = tries(taught, tasks, num=NUM_TRIES)
-    num_right = [sum(right(episode) for episode in group) for group in groups]
-    one, many = (tuple(pass_at_k(NUM_TRIES, int(num), k) for num in num_right) for k in (1, NUM_TRIES))
-    voted = tuple(max(judge_votes(group)) for group in groups)
     spent = (taught.spent, taught.spent)
+    known, new = (tries(taught, tasks, num=NUM_TRIES) for tasks in (seen, unseen))
     grows = f"before practice one of {NUM_TRIES} attempts is right more often than a single one"
+    many, single = (chance_of(known, k) for k in (NUM_TRIES, 1))
+    flat = "and on facts never seen their vote is no better than a single one"
+    voted = tuple(max(judge_votes(group)) for group in new)
     return [
-        Observation(grows, "greater", f"pass@{NUM_TRIES}", many, one, *spent, unit=UNIT),
-        Observation("the vote of as many falls short of that", "less", "accuracy", voted, many, *spent, unit=UNIT),
+        Observation(grows, "greater", f"pass@{NUM_TRIES}", many, single, *spent, unit=UNIT),
+        Observation(flat, "equal", "accuracy", voted, chance_of(new, 1), *spent, unit=UNIT, tolerance=0.1),
     ]
+
+
+def chance_of(groups: Sequence[Sequence[Episode]], k: int) -> tuple[float, ...]:
+    """pass@k of each task."""
+    return tuple(pass_at_k(len(group), sum(int(right(episode)) for episode in group), k) for group in groups)
 
 
 def judge_votes(group: Sequence[Episode]) -> list[float]:
