@@ -84,6 +84,7 @@ def test_the_hold_out_is_asked_with_its_own_seeds_and_its_own_data(fresh, tmp_pa
         (SCORE.replace("return [float", "return [2.0 for _ in range(2)] or [float"), "left its range"),
         (SCORE.replace("return [float", "return float('nan') or [float"), "no finite number"),
         (SCORE.replace("truth =", "import os; os._exit(3)\n    truth ="), "exit 3"),
+        (SCORE.replace("truth =", "import os; os._exit(0)\n    truth ="), "exit 0"),
         (SCORE.replace("truth =", "import time; time.sleep(60)\n    truth ="), "late"),
         (SCORE.replace('"questions.json"', '"../solve.py"'), "leads out"),
     ],

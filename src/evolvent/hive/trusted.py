@@ -79,12 +79,20 @@ def _ask(task: HiveTask, folder: Path, asked: dict[str, Any], written: bytes) ->
             cure = "raise budget.scoring_seconds, or make it faster"
             got = f"no answer to {asked['verb']} after {seconds} s"
             raise VerifierError("the scorer is late", where=f"{folder}: {SCORER}", got=got, cure=cure) from None
-    if done.returncode != 0:
+    answer = _read(done.stdout) if done.returncode == 0 else None
+    if answer is None:
         raise VerifierError(
             "the scorer broke",
             where=f"{folder}: {SCORER}",
             got=f"exit {done.returncode} on {asked['verb']}\n{done.stderr.decode(errors='replace')[-MAX_LOG:]}",
             cure="run it by hand on this seed",
         )
-    answer: dict[str, Any] = json.loads(done.stdout)
     return answer
+
+
+def _read(said: bytes) -> dict[str, Any] | None:
+    try:
+        answer = json.loads(said)
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) else None
