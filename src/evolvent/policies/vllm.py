@@ -98,7 +98,8 @@ class LiveVllm:
 
     def _of_platform(self) -> dict[str, Any]:
         if not importlib.import_module("vllm.platforms").current_platform.is_cpu():
-            return {}
+            # cache_gb says what it takes; the share of the card that vLLM wants free would count what training holds
+            return {"gpu_memory_utilization": 0.05}
         # a prompt cut in two makes vLLM turn a seeded generator back, which generators of CPUs cannot
         return {"enable_chunked_prefill": False, "max_num_batched_tokens": max(8192, self.max_context)}
 
