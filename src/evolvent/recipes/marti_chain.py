@@ -41,14 +41,14 @@ NUM_TURNS = 3  # of an episode, and so the attempts that a vote alone may have
 def build() -> Improve:
     """Three seats with one set of weights; the cold start shows how to talk, and seldom what for."""
     cold = Phase(
-        num_steps=400,
+        num_steps=500,
         tasks_per_step=16,
         group_size=1,
         workflow=RehearseTeam(WORK, any_run, heeds_frac=0.3, verifiers=(VERIFIER,)),
         curriculum=Uniform(1),
         advantage=imitate_all,
         loss=Likelihood(token_mean),
-        optimizer=Muon(lr=0.02, rest=AdamW(lr=3e-3, schedule=Schedule(20, 400, 0.1))),
+        optimizer=Muon(lr=0.02, rest=AdamW(lr=3e-3, schedule=Schedule(20, 500, 0.1))),
     )
     return Improve(
         recipe="marti_chain",
@@ -63,7 +63,7 @@ def build() -> Improve:
         truth=by_task,
         advantage=PerTurn(Standardized(ddof=1, eps=1e-6)),
         loss=PolicyLoss(ratio=per_token, gain=Clip(0.2, 0.2), reduce=token_mean),
-        optimizer=AdamW(lr=1e-3),
+        optimizer=AdamW(lr=5e-4),
         num_steps=40,
         tasks_per_step=8,
         group_size=8,

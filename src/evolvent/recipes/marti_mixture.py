@@ -16,7 +16,7 @@ from evolvent.models import ModelSpec
 from evolvent.plans import Card, Improve, Phase
 from evolvent.rewards import by_task
 from evolvent.rewards.central import Central, margin, same_trajectory
-from evolvent.rollouts.graph import mixture
+from evolvent.rollouts.graph import debate, mixture
 from evolvent.rollouts.rehearsal import RehearseTeam
 from evolvent.rollouts.seat import Budgets
 from evolvent.rollouts.selfplay import Alone
@@ -35,20 +35,21 @@ CARD = Card(
 
 WORK = Teamwork(mixture(3), last_word)
 PROPOSERS, AGGREGATOR = WORK.graph.seats[:-1], WORK.graph.seats[-1]
+ALL_READ = Teamwork(replace(debate(4, 2, remembers=False), seats=WORK.graph.seats), last_word)  # is rehearsed
 NUM_TURNS = 4  # of an episode, and so the attempts that a vote alone may have
 
 
 def build() -> Improve:
     """Three proposers and an aggregator with one set of weights; the cold start shows how to talk, seldom what for."""
     cold = Phase(
-        num_steps=400,
-        tasks_per_step=12,
+        num_steps=500,
+        tasks_per_step=6,
         group_size=1,
-        workflow=RehearseTeam(WORK, any_run, heeds_frac=0.3),
+        workflow=RehearseTeam(ALL_READ, any_run, heeds_frac=0.3),
         curriculum=Uniform(1),
         advantage=imitate_all,
         loss=Likelihood(token_mean),
-        optimizer=Muon(lr=0.02, rest=AdamW(lr=3e-3, schedule=Schedule(20, 400, 0.1))),
+        optimizer=Muon(lr=0.02, rest=AdamW(lr=3e-3, schedule=Schedule(20, 500, 0.1))),
     )
     return Improve(
         recipe="marti_mixture",
@@ -63,7 +64,7 @@ def build() -> Improve:
         truth=by_task,
         advantage=PerTurn(Standardized(ddof=1, eps=1e-6)),
         loss=PolicyLoss(ratio=per_token, gain=Clip(0.2, 0.2), reduce=token_mean),
-        optimizer=AdamW(lr=1e-3),
+        optimizer=AdamW(lr=5e-4),
         num_steps=40,
         tasks_per_step=8,
         group_size=8,

@@ -28,7 +28,7 @@ class Machines:
 
     num_starts: int = 2
     num_steps: int = 3
-    num_rules: int = 5
+    num_rules: int = 4
     num_digits: int = 6
     seed: int = 0
 
