@@ -174,7 +174,8 @@ class Live:
         gates.check_versions(scored, self.policies)
         gates.check_round_trip(scored, self.policies)
         broken = sum(not e.outcome.carries_reward for e in scored)
-        gates.check_faults(broken, len(scored), self.plan.gates.max_fault_share)
+        why = next((t.fault.why for e in scored for t in e.traces if t.fault is not None), "")
+        gates.check_faults(broken, len(scored), self.plan.gates.max_fault_share, why.replace("\n", "\n        "))
         return scored
 
     def assign(self, step: int, scored: list[Episode], phase: Phase, name: str) -> Batch:

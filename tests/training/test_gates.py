@@ -112,6 +112,7 @@ def test_the_share_of_broken_episodes_is_bounded(num, bound, passes):
         check_faults(num, 4, bound)
     else:
         assert "4" in stops(check_faults, num, 4, bound, match="broke").got
+    assert "no such file" in stops(check_faults, 4, 4, 0.1, "no such file", match="broke").got
     check_faults(0, 0, 0.0)
 
 

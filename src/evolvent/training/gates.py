@@ -132,12 +132,12 @@ def _shown(message: Message) -> str:
     return " ".join([message.text[:80], *(f"[{c.name} {c.raw or c.arguments}]"[:80] for c in message.calls)]).strip()
 
 
-def check_faults(num_faults: int, num_episodes: int, bound: float) -> None:
-    """Stop where too many episodes broke for reasons that are not the agent's."""
+def check_faults(num_faults: int, num_episodes: int, bound: float, why: str = "") -> None:
+    """Stop where too many episodes broke for reasons that are not the agent's; `why` is what the first one told."""
     if num_episodes and num_faults / num_episodes > bound:
         raise GateFailed(
             "too many episodes broke for reasons that are not the agent's",
-            got=f"{num_faults} of {num_episodes}",
+            got=f"{num_faults} of {num_episodes}" + (f", the first: {why}" if why else ""),
             wanted=f"at most {bound:.0%} (gates.max_fault_share)",
             cure="see the faults in the last episodes file: evolvent show RUN",
         )
