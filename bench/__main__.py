@@ -1,9 +1,9 @@
 """`python -m bench NAME ... [full=true] [size=0.3M ...] [--json]`: every case in a process of its own, one table.
 
 Names: sampling, step, sft, packing, startup, store, mcp, worlds, sandbox, gateway, tools, and growth; `table` puts
-what `full=true` kept into docs/scale.md. Words with `=` choose cases (size, dtype, threads, new, lengths, cache, peer) or
-change them (pairs=1, device=cuda). With `--json` the last line is a list of rows. Finished cases are kept in
-bench/results/.
+what `full=true` kept into docs/scale.md. Words with `=` choose cases (size, dtype, threads, new, lengths, cache,
+peer) or change them (pairs=1, device=cuda). With `--json` the last line is a list of rows. Finished cases are kept
+in bench/results/.
 """
 
 from __future__ import annotations
