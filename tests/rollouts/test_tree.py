@@ -315,3 +315,8 @@ def test_a_world_that_cannot_go_back_is_refused(searched):
 def test_two_seats_cannot_act_as_one(searched):
     with pytest.raises(BadInput, match="one seat"):
         searched(BestOf(2, Act(height), ("a", "b")), seats=("a", "b"))
+
+
+def test_who_is_not_to_move_cannot_search(searched):
+    with pytest.raises(BadInput, match=r"(?s)this seat alone acts.*agent to move"):
+        searched(BestOf(2, Act(height), ("b",)), seats=("agent", "b"))

@@ -200,6 +200,13 @@ class Act:
         """The world as it was opened; BadInput where it cannot go back to what it was."""
         _check_alone(seats, "acts in a world")
         [name] = seats
+        if world.to_move != (name,):
+            raise BadInput(
+                "a search over actions needs a world in which this seat alone acts",
+                where=f"task {task.task_id}, {type(world).__name__}",
+                got=f"{', '.join(world.to_move) or 'nobody'} to move",
+                wanted=name,
+            )
         try:
             state = world.snapshot()
             world.restore(state)
