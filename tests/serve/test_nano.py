@@ -79,3 +79,15 @@ def test_a_prompt_longer_than_the_context_is_the_clients_mistake(url):
     client = openai.OpenAI(base_url=url, api_key="none", max_retries=0)
     with pytest.raises(openai.BadRequestError, match="context"):
         client.chat.completions.create(model="nano", messages=[{"role": "user", "content": "x" * 2000}])
+
+
+def test_a_prompt_that_is_only_scored_tells_the_version_that_scored_it(nano):
+    import httpx
+
+    body = {"model": "nano", "prompt": "2+2=", "echo": True, "logprobs": 0, "max_tokens": 0}
+    with background(make_app(PolicyDesk(nano, nano.renderer, "nano"))) as base:
+        nano.version, before = 5, nano.version
+        try:
+            assert httpx.post(f"{base}/v1/completions", json=body).headers["x-evolvent-version"] == "5"
+        finally:
+            nano.version = before

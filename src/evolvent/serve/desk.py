@@ -132,7 +132,8 @@ class PolicyDesk:
         number = next(self.numbers)
         kind = "chatcmpl" if isinstance(asked, ChatRequest) else "cmpl"
         answer_id = f"{kind}-{derive(self.started_ns, number):016x}"
-        opening = Opening(asked, answer_id, int(time.time()), tuple(prompts), self.spelling)
+        version = int(self.facts()["version"])
+        opening = Opening(asked, answer_id, int(time.time()), tuple(prompts), self.spelling, version)
         # the client's seed names the stream, so that requests with different seeds still share a batch
         names = names or (("seed", asked.seed) if asked.seed is not None else ("request", number))
         base = Prompt(*_words(asked), continues=continues, stops=asked.stops)

@@ -17,13 +17,14 @@ FLOOR = -9999.0
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What is known of an answer before its first token: request, id, and the token ids of each prompt."""
+    """What is known of an answer before its first token; `version` counts where it will have none."""
 
     asked: ChatRequest | TextRequest
     answer_id: str
     created_s: int
     prompts: tuple[tuple[int, ...] | None, ...]
     spelling: Spelling | None
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Reply:
     @property
     def version(self) -> int:
         """The version of the weights; the oldest where an update came between two choices."""
-        return min((made.version for made in self.completions), default=0)
+        return min((made.version for made in self.completions), default=self.opening.version)
 
 
 def whole(reply: Reply) -> Json:
