@@ -167,14 +167,14 @@ def build() -> Improve:
     The information is masked: all of it in practice, and in reading lessons, where there is nothing to know.
     """
     cold = Phase(
-        num_steps=400,
+        num_steps=320,
         tasks_per_step=32,
         group_size=1,
         workflow=Teach(),
         curriculum=Uniform(families=("pages", "pages", "worked", "reading")),
         advantage=unread(imitate_all, "num_real"),
         loss=Likelihood(token_mean),
-        optimizer=Muon(lr=0.02, rest=AdamW(lr=3e-3, schedule=Schedule(20, decay_steps=400, final_frac=0.1))),
+        optimizer=Muon(lr=0.02, rest=AdamW(lr=3e-3, schedule=Schedule(20, decay_steps=320, final_frac=0.1))),
     )
     return Improve(
         recipe="ssrl",
