@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
@@ -95,6 +96,8 @@ class _Door:
                 return JSONResponse(made, headers=_version(reply.version))
         except _Gone:
             return Response(status_code=GONE)
+        except asyncio.CancelledError:  # nothing else cancels a request
+            return JSONResponse(shaped("the server is ending", "server_error"), status_code=503)
         except Exception as error:
             return refusal(error)
 
@@ -122,7 +125,8 @@ class _Stream(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await super().__call__(scope, receive, send)
+            with contextlib.suppress(asyncio.CancelledError):  # the server is ending: the stream breaks off
+                await super().__call__(scope, receive, send)
             if self.answer.done():
                 self.ended()
         finally:
