@@ -62,7 +62,7 @@ def stage():
 
 def test_the_three_signs_of_the_method_show_on_the_stand_in(stage):
     tasks = questions(TopicTasks(TOPICS), 40)
-    observed = observe("a rule", stage, tasks, Spent())
+    observed = observe(stage, tasks, Spent())
     assert [contrast([one]).ok for one in observed] == [True] * 3
     two, third, at_random = observed
     assert fmean(two.treated) - fmean(two.control) > 0.05

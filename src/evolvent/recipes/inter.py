@@ -18,9 +18,8 @@ from evolvent.policies.scripted import Script
 from evolvent.records import Message, Prompt, Reference, Sampling, Task, said
 from evolvent.rewards import by_task, judge_episodes
 from evolvent.rollouts.play import Attempt, Stage, play
-from evolvent.rollouts.refine import AtRandom, Refine
+from evolvent.rollouts.refine import AtRandom, Refine, recite_passage
 from evolvent.rollouts.seat import Budgets
-from evolvent.rollouts.workflows import Demonstrate
 from evolvent.seeds import derive
 from evolvent.tasks.topics import FAMILY, Topics, TopicTasks, ask, is_known
 from evolvent.training.losses import Clip, Likelihood, PolicyLoss, per_token, token_mean
@@ -32,16 +31,20 @@ CARD = Card(
     paper="arXiv:2305.07402",
     changes=("envs", "rollouts", "rewards"),
     claim="passages written after reading what the first ones found find more than those did; a third round adds less",
+    note="Measured with a rule as writer that knows half of the topics. Not shown with a model of 0.3M weights trained "
+    "here (`trained`): after 150 steps of one development seed nDCG@10 is 0.36 by plain BM25, 0.56 in one round (0.89 "
+    "on topics that it was taught), 0.47 in two and 0.29 with documents at random: of the passages that it reads it "
+    "mixes words instead of choosing one.",
 )
 
 NUM_PASSAGES = 10  # h, as published
-SMALL = {  # a world that a model of 0.1M weights can learn half of by heart
-    "num_topics": 64,
+SMALL = {  # a world that a model of 0.3M weights can learn half of by heart
+    "num_topics": 32,
     "num_technical": 10,
-    "num_distractions": 256,
-    "pool_technical": 120,
-    "pool_everyday": 48,
-    "document_words": 8,
+    "num_distractions": 128,
+    "pool_technical": 64,
+    "pool_everyday": 40,
+    "document_words": 9,
 }
 SMALL_SHOWN, SMALL_PASSAGES = 8, 5
 HEAT = 0.5  # at 1 so small a model writes many words by mistake
@@ -58,18 +61,18 @@ def plan_for(seed: int) -> Improve:
         num_steps=400,
         tasks_per_step=32,
         group_size=1,
-        workflow=Demonstrate(),
+        workflow=recite_passage,
         curriculum=Uniform(1),
         advantage=imitate_all,
         loss=Likelihood(token_mean),
-        optimizer=Muon(lr=0.04, rest=AdamW(lr=6e-3, schedule=Schedule(warmup_steps=10, decay_steps=400))),
+        optimizer=Muon(lr=0.06, rest=AdamW(lr=6e-3, schedule=Schedule(warmup_steps=10, decay_steps=400))),
     )
     return Improve(
         recipe="inter",
         source=TopicTasks(Topics(**SMALL, seed=seed), num_shown=SMALL_SHOWN),
         unproven=True,  # a passage is no answer: it is worth what it finds
         world=Corpus(Reference("evolvent.tasks.topics:documents_of", {**SMALL, "seed": seed})),
-        model=ModelSpec(depth=2, vocab_size=640),
+        model=ModelSpec(depth=3, vocab_size=512),
         workflow=Refine(rounds=2, shown=SMALL_SHOWN, passage_tokens=16, ask=ask),
         cold_start=cold,
         seats=seats(SMALL_PASSAGES),
@@ -89,7 +92,7 @@ def plan_for(seed: int) -> Improve:
 
 def seats(num: int) -> dict[str, str]:
     """As many writers as passages, all of one policy."""
-    return {"agent": "agent", **{f"agent/{number}": "agent" for number in range(2, num + 1)}}
+    return {f"writer/{number}": "agent" for number in range(1, num + 1)}
 
 
 @dataclass(frozen=True)
@@ -120,10 +123,7 @@ class HalfKnowing:
 
 
 def effect(seed: int) -> list[Observation]:
-    """Rounds against each other, and against documents at random, for the stand-in and for a model trained here.
-
-    As published, nothing is trained on what was found: the model's practice is left out.
-    """
+    """Rounds against each other, and against documents at random, with the stand-in as writer."""
     topics = Topics(seed=derive(seed, "inter") >> 1)
     stage = Stage(
         Refine(ask=ask),
@@ -133,14 +133,18 @@ def effect(seed: int) -> list[Observation]:
         Sampling(64, seed=seed),
         Budgets(64, 4096, 4096),
     )
-    stands_in = observe("a rule", stage, questions(TopicTasks(topics), topics.num_topics), Spent())
+    return observe(stage, questions(TopicTasks(topics), topics.num_topics), Spent())
+
+
+def trained(seed: int) -> list[Observation]:
+    """The same with a small model trained from nothing; what it finds is not trained on, as published."""
     few = Suite(num_tasks=4, num_tasks_during=1, num_levels=1, best_of=1)
-    plan = replace(plan_for(derive(seed, "inter") % 2**31), suite=few)
-    trained = arm(replace(plan, num_steps=0), seed)
+    plan = replace(plan_for(derive(seed, "inter") % 2**31), suite=few, num_steps=0)
+    ended = arm(plan, seed)
     assert isinstance(plan.source, TopicTasks)
-    stage = replace(stage, workflow=plan.workflow, world=plan.world, seats=plan.seats, budgets=plan.budgets)
-    stage = replace(stage, policies=trained.policies, how=Sampling(plan.budgets.turn_tokens, HEAT, seed=seed))
-    return [*stands_in, *observe("a trained model", stage, questions(plan.source, 128), trained.spent)]
+    how = Sampling(plan.budgets.turn_tokens, HEAT, seed=seed)
+    stage = Stage(plan.workflow, plan.world, ended.policies, plan.seats, how, plan.budgets)
+    return observe(stage, questions(plan.source, 64), ended.spent)
 
 
 def questions(source: TopicTasks, num: int) -> list[Task]:
@@ -148,15 +152,15 @@ def questions(source: TopicTasks, num: int) -> list[Task]:
     return [source.task(FAMILY, 1, index, "test") for index in range(num)]
 
 
-def observe(who: str, stage: Stage, tasks: Sequence[Task], spent: Spent) -> list[Observation]:
-    """What rounds do for one writer, question by question."""
+def observe(stage: Stage, tasks: Sequence[Task], spent: Spent) -> list[Observation]:
+    """What rounds do for a writer, question by question."""
     refine = stage.workflow
     assert isinstance(refine, Refine)
     one, two, three = (measure(replace(stage, workflow=replace(refine, rounds=n)), tasks) for n in (1, 2, 3))
     at_random = measure(replace(stage, workflow=replace(refine, rounds=2, find=AtRandom())), tasks)
 
     def claim(words: str, kind: Kind, metric: str, ours: Sequence[float], theirs: Sequence[float]) -> Observation:
-        return Observation(f"{who}: {words}", kind, metric, tuple(ours), tuple(theirs), spent, spent, unit="question")
+        return Observation(words, kind, metric, tuple(ours), tuple(theirs), spent, spent, unit="question")
 
     second, third = [b - a for a, b in zip(one, two, strict=True)], [b - a for a, b in zip(two, three, strict=True)]
     return [

@@ -82,7 +82,8 @@ def ask_in_words(question: str, documents: Sequence[str]) -> str:
 class Refine:
     """`rounds` times, every seat of the team writes a passage; between rounds documents are found for them to read.
 
-    There are as many passages as seats (h), each written in a context of its own. The answer is the enlarged query;
+    There are as many passages as seats (h), each written in a context of its own. A seat that the world knows is shown
+    its tools, which nobody calls here: call them otherwise than "agent". The answer is the enlarged query;
     the episode's `ranking` holds the `depth` documents that it finds by words. No round is plain retrieval.
     """
 
@@ -116,6 +117,15 @@ class Refine:
         """One passage; a seat forgets the round before, whose passages reach it through what they found."""
         seat.go_back()
         return (await seat.say(asked, max_tokens=self.passage_tokens)).text.strip()
+
+
+async def recite_passage(task: Task, team: Team, world: World) -> Answer:
+    """A demonstration: the first seat says the passage of the task's worked solution."""
+    if task.private is None or not task.private.solution:
+        raise BadInput("a task without a worked solution cannot be demonstrated", where=task.task_id)
+    [passage] = task.private.solution
+    seat = next(iter(team.values()))
+    return Answer(seat.recite(passage, *task.prompt).text)
 
 
 def _shelf(world: World) -> Shelf:

@@ -31,7 +31,7 @@ class Topics:
 
     num_topics: int = 150
     num_technical: int = 14
-    num_everyday: int = 4
+    num_everyday: int = 6
     num_documents: int = 8
     num_bridges: int = 2
     num_distractions: int = 600
@@ -41,7 +41,7 @@ class Topics:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {"num_topics": 8, "num_technical": 1, "num_everyday": 3, "num_documents": self.num_bridges}
+        least = {"num_topics": 8, "num_technical": 1, "num_everyday": 4, "num_documents": self.num_bridges}
         for name, number in least.items():
             if getattr(self, name) < number:
                 raise BadInput("no such topics", where=name, got=getattr(self, name), wanted=f">= {number}")
@@ -92,8 +92,8 @@ class TopicTasks:
     """Questions about the topics, to be judged by a ranking of their documents; and what a writer learns from.
 
     Test tasks ask for any topic. Of train tasks a share `read_frac` show up to `num_shown` passages of another world,
-    of `num_worlds`; some are bridges of the topic, and one of these is the reply. The others ask for a known topic of
-    this world alone, and the reply is a bridge, from memory.
+    of `num_worlds`; some are bridges of the topic, and the reply is what one of them says in technical words. The
+    others ask for a known topic of this world alone, to be answered from memory.
     """
 
     topics: Topics = Topics()
@@ -137,10 +137,10 @@ class TopicTasks:
     def _posed(self, topics: Topics, topic: int, split: str, rng: Random) -> tuple[Topics, int, str, str]:
         """A question in three everyday words, and one of the topic's bridges as reply."""
         questions = _questions(topics, topic, split)
-        while not questions:  # of few orders of few words, none may fall to a split: then another topic is asked for
+        while not questions:  # of few choices of few words, none may fall to a split: then another topic is asked for
             topic = (topic + 2) % topics.num_topics
             questions = _questions(topics, topic, split)
-        return topics, topic, rng.choice(questions), f": {rng.choice(_bridges(topics, topic)).text}"
+        return topics, topic, rng.choice(questions), _reply(topics, topic, rng.choice(_bridges(topics, topic)))
 
     def _reading(self, topics: Topics, rng: Random) -> tuple[Topics, int, str, str]:
         """A question with passages: bridges of its topic, others that share a word with it, and any others."""
@@ -153,7 +153,7 @@ class TopicTasks:
         shown = own + rng.sample(near, num_near)
         shown += rng.sample(topics.written.documents, num - len(shown))
         rng.shuffle(shown)
-        return topics, topic, ask(question, [d.text for d in shown]), f": {rng.choice(own).text}"
+        return topics, topic, ask(question, [d.text for d in shown]), _reply(topics, topic, rng.choice(own))
 
     def _made(self, index: int, split: str, topics: Topics, topic: int, question: str, reply: str) -> Task:
         data = {"topic": topic, "is_known": is_known(topic), "relevant": topics.written.relevant(topic)}
@@ -193,7 +193,7 @@ def _write(topics: Topics) -> Written:
     texts = []
     for topic, (hard, easy) in enumerate(of_topic):
         for number in range(topics.num_documents):
-            plain = sorted(rng.sample(easy, 3), key=easy.index) if number < topics.num_bridges else []
+            plain = sorted(rng.sample(easy, 4), key=easy.index) if number < topics.num_bridges else []
             texts.append((topic, plain + rng.sample(hard, min(len(hard), topics.document_words - len(plain)))))
     for _ in range(topics.num_distractions):
         plain = rng.sample(everyday, 2)
@@ -207,10 +207,16 @@ def _write(topics: Topics) -> Written:
     )
 
 
+def _reply(topics: Topics, topic: int, bridge: Document) -> str:
+    """What a bridge says in technical words."""
+    easy = set(topics.written.everyday[topic])
+    return f": {' '.join(word for word in bridge.text.split() if word not in easy)}"
+
+
 @functools.lru_cache(maxsize=8192)
 def _questions(topics: Topics, topic: int, split: str) -> tuple[str, ...]:
-    """Three of a topic's everyday words in any order, where that falls to the split."""
-    asked = (f"? {' '.join(some)}" for some in itertools.permutations(topics.written.everyday[topic], 3))
+    """Three of a topic's everyday words, in their order, where that falls to the split."""
+    asked = (f"? {' '.join(some)}" for some in itertools.combinations(topics.written.everyday[topic], 3))
     return tuple(question for question in asked if split_of(FAMILY, question) == split)
 
 
