@@ -5,9 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evolvent.errors import BadInput
-from evolvent.rewards import exact
 from evolvent.seeds import stream
-from evolvent.tasks.machines import Machines, any_run, run, runs_of
+from evolvent.tasks.machines import HONEST, Machines, any_run, check, run, runs_of
 
 
 @given(st.integers(0, 500), st.sampled_from(["train", "test"]), st.integers(2, 6), st.integers(1, 5))
@@ -19,7 +18,7 @@ def test_one_start_alone_ends_at_the_given_digit(index, split, num_starts, num_s
     assert [run(start, program) + "+" for start in right] == [task.private.answer]
     assert {one[:-1] for one in runs_of(task)} == {run(start, program) for start in starts}
     assert [one[-1] for one in runs_of(task)] == ["+", *"-" * (num_starts - 1)]
-    assert exact(task, task.private.answer).value == 1
+    assert check(task, task.private.answer).value == 1
 
 
 def test_a_run_goes_letter_by_letter():
@@ -53,3 +52,12 @@ def test_any_run_is_any_of_them():
 def test_odd_machines_are_refused(odd):
     with pytest.raises(BadInput, match="no such machines"):
         Machines(**odd)
+
+
+def test_a_run_that_admits_to_have_missed_is_worth_more_than_a_false_claim():
+    task = Machines().task("machines", 1, 0)
+    missed = runs_of(task)[1]
+    assert [check(task, words).value for words in (missed, missed[:-1] + "+", task.private.answer[:-1] + "-", "")] == [
+        HONEST, 0, 0, 0,
+    ]  # fmt: skip
+    assert task.judge.load()(task, missed).value == HONEST

@@ -42,14 +42,14 @@ NUM_TURNS = 4  # of an episode, and so the attempts that a vote alone may have
 def build() -> Improve:
     """Three proposers and an aggregator with one set of weights; the cold start shows how to talk, seldom what for."""
     cold = Phase(
-        num_steps=500,
+        num_steps=600,
         tasks_per_step=6,
         group_size=1,
         workflow=RehearseTeam(ALL_READ, any_run, heeds_frac=0.3),
         curriculum=Uniform(1),
         advantage=imitate_all,
         loss=Likelihood(token_mean),
-        optimizer=Muon(lr=0.02, rest=AdamW(lr=3e-3, schedule=Schedule(20, 500, 0.1))),
+        optimizer=Muon(lr=0.02, rest=AdamW(lr=3e-3, schedule=Schedule(20, 600, 0.1))),
     )
     return Improve(
         recipe="marti_mixture",

@@ -7,15 +7,16 @@ import string
 from dataclasses import dataclass
 
 from evolvent.errors import BadInput
-from evolvent.records import Origin, Private, Reference, Task, said
+from evolvent.records import Origin, Private, Reference, Score, Task, said
 from evolvent.seeds import stream
 from evolvent.tasks.procedural import Draft, draw_of_split
 
-__all__ = ["Machines", "any_run", "runs_of"]
+__all__ = ["Machines", "any_run", "check", "runs_of"]
 
 FAMILY = "machines"
 DIGITS, LETTERS = string.digits, string.ascii_lowercase
 RIGHT, WRONG = "+-"
+HONEST = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Machines:
 
     num_starts: int = 2
     num_steps: int = 3
-    num_rules: int = 4
+    num_rules: int = 5
     num_digits: int = 6
     seed: int = 0
 
@@ -66,7 +67,7 @@ class Machines:
             level=1,
             prompt=(said("user", draft.question),),
             private=Private(draft.answer, data=draft.data, solution=draft.solution),
-            judge=Reference("evolvent.rewards:exact"),
+            judge=Reference("evolvent.tasks.machines:check"),
             origin=Origin(how="drawn"),
             split=split,
         )
@@ -80,6 +81,16 @@ class Machines:
         answer = runs[0]
         question = f"{''.join(sorted(starts))} {program} {goal}?"
         return Draft(question, answer, data={"runs": runs}, solution=(said("assistant", answer),))
+
+
+def check(task: Task, answer: str) -> Score:
+    """1 for the right run, HONEST for one that says itself that it is not: else practice would teach to claim it."""
+    right, *others = runs_of(task)
+    if answer == right:
+        return Score(1.0, why="the right run")
+    if answer in others:
+        return Score(HONEST, why="another run, marked as such")
+    return Score(0.0, why=f"no run: {answer[:40]!r}")
 
 
 def run(start: str, program: str, num_digits: int = 6) -> str:
