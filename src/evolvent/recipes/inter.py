@@ -91,8 +91,8 @@ def plan_for(seed: int) -> Improve:
 
 
 def seats(num: int) -> dict[str, str]:
-    """As many writers as passages, all of one policy."""
-    return {f"writer/{number}": "agent" for number in range(1, num + 1)}
+    """As many writers as passages, all of one policy; as seats of their own, each is compared with itself elsewhere."""
+    return {f"writer{number}": "agent" for number in range(1, num + 1)}
 
 
 @dataclass(frozen=True)
