@@ -53,8 +53,10 @@ def commands():
     """Every `evolvent ...` line of a bash block, with the page that shows it."""
     for page in PAGES:
         for block in blocks(page, "bash"):
-            for line in block.splitlines():
+            for line in block.replace("\\\n", " ").splitlines():
                 words = shlex.split(line, comments=True)
+                while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):  # a variable for one command
+                    words = words[1:]
                 if words[:1] == ["evolvent"]:
                     yield pytest.param(page, words[1:], id=f"{page.stem}: {line}")
 
