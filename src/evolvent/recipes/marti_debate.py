@@ -67,7 +67,7 @@ def build() -> Improve:
         advantage=PerTurn(Standardized(ddof=1, eps=1e-6)),
         loss=PolicyLoss(ratio=per_token, gain=Clip(0.2, 0.2), reduce=token_mean),
         optimizer=AdamW(lr=5e-4),
-        num_steps=80,
+        num_steps=40,
         tasks_per_step=8,
         group_size=8,
         budgets=Budgets(turn_tokens=12, context_tokens=96, episode_tokens=48),
