@@ -83,7 +83,9 @@ def node(number, parent, seat, text, turn, score=0.0):
 
 def turn(number, is_own):
     tokens = (number, number, number)
-    return Turn(f"t{number}", None, "a", number, said("assistant", "x"), tokens, (is_own,) * 3, starts_context=not is_own)
+    return Turn(
+        f"t{number}", None, "a", number, said("assistant", "x"), tokens, (is_own,) * 3, starts_context=not is_own
+    )
 
 
 @pytest.fixture
