@@ -32,8 +32,9 @@ CARD = Card(
     changes=("envs", "rollouts"),
     claim="answers that rest on retrieved pairs alone are hardly ever invented, going back from dead ends answers more "
     "questions, and training on failures teaches when not to answer",
-    note="In development, one seed, after 150 steps and sampled at temperature 1: of two-hop questions with a decoy "
-    "0.31 were answered with returns and 0.17 without, and of those without an answer 0.14 and 0.86 given up.",
+    verdict="shown",
+    note="Evaluated greedily: at temperature 1 a small policy that writes one unreadable call goes on wrongly to the "
+    "end.",
 )
 
 

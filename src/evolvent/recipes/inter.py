@@ -31,10 +31,11 @@ CARD = Card(
     paper="arXiv:2305.07402",
     changes=("envs", "rollouts", "rewards"),
     claim="passages written after reading what the first ones found find more than those did; a third round adds less",
+    verdict="shown",
     note="Measured with a rule as writer that knows half of the topics. Not shown with a model of 0.3M weights trained "
-    "here (`trained`): after 150 steps of one development seed nDCG@10 is 0.36 by plain BM25, 0.56 in one round (0.89 "
-    "on topics that it was taught), 0.47 in two and 0.29 with documents at random: of the passages that it reads it "
-    "mixes words instead of choosing one.",
+    "here (`trained`): after 150 steps of one development seed nDCG@10 is 0.36 by plain BM25, 0.56 in one round "
+    "(0.89 on topics that it was taught), 0.47 in two, 0.41 in three and 0.29 with documents at random: of the "
+    "passages that it reads it mixes words instead of choosing one.",
 )
 
 NUM_PASSAGES = 10  # h, as published

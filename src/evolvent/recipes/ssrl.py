@@ -40,6 +40,7 @@ CARD = Card(
     changes=("rollouts", "rewards", "credit"),
     claim="practice of searching one's own memory raises accuracy on two-hop questions over practice of answering at "
     "once, not on facts that were never seen; a real index behind the queries raises it there without training",
+    verdict="shown",
     note="Not claimed, on development seed 100: that the mask of the information helps (accuracy 0.787 with it, 0.793 "
     "without), nor that a vote stays flat where the facts are known (0.94 for 16 votes, 0.67 for one attempt). A real "
     "index for the first query and for those where doubt rises: 0.63 on unseen facts with 1.4 calls a question, where "
