@@ -31,6 +31,10 @@ CARD = Card(
     paper="ICLR 2026, openreview E7jZqo0A50",
     changes=("rollouts", "rewards", "credit"),
     claim="a chain that was trained beats one that was not, and the vote of a model trained alone at as many samples",
+    verdict="not shown",
+    note="Shown: better by 0.08 [0.02, 0.15] than before practice and by 0.12 [0.09, 0.16] than the vote of three "
+    "attempts of one trained alone. Not shown, though positive on each seed: more gain from reading (0.03 [-0.01, "
+    "0.06]), and more true verdicts by a verifier that is paid for them (0.21 [-0.04, 0.38]).",
 )
 
 WORK = Teamwork(chain("generator", "verifier", "refiner"), last_word, asks={"verifier": "right?"})

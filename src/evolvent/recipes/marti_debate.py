@@ -31,9 +31,12 @@ CARD = Card(
     paper="ICLR 2026, openreview E7jZqo0A50",
     changes=("rollouts", "rewards", "credit"),
     claim="a debate that was trained beats one that was not, and the vote of a model trained alone at as many samples",
-    note="The seats share weights (`shared_agents`). Guesses are blind here and their marks tell a reader all, so a "
-    "vote is a weak rival: some of 6 attempts is right in 0.93. An attempt that admits to have missed earns 0.3: where "
-    "it earned 0, such attempts fell from 0.19 to 0.02 in 30 updates of a development seed, and reading was worth "
+    verdict="unstable",
+    note="Better on each seed, by 0.06 [-0.01, 0.16] than before practice and by 0.08 [-0.01, 0.17] than the vote of "
+    "six attempts of one trained alone; told of other problems, it loses. The seats share weights "
+    "(`shared_agents`). Guesses are blind here and their marks tell a reader all, so a vote is a weak rival: some "
+    "of 6 attempts is right in 0.93 (development). An attempt that admits to have missed earns 0.3: where it "
+    "earned 0, such attempts fell from 0.19 to 0.02 in 30 updates of a development seed, and reading was worth "
     "nothing. Not claimed: that a shape of the pay helps (`shaping` measures it).",
 )
 

@@ -31,6 +31,10 @@ CARD = Card(
     paper="ICLR 2026, openreview E7jZqo0A50",
     changes=("rollouts", "rewards", "credit"),
     claim="a mixture that was trained beats one that was not, and the vote of a model trained alone at as many samples",
+    verdict="unstable",
+    note="Shown: better by 0.07 [0.00, 0.15] than before practice; told of other problems, it loses. Better than the "
+    "vote of as many attempts of one trained alone on one seed of three (+0.17, -0.06, -0.01), and practice does "
+    "not teach to gain from reading (+0.01 [-0.08, 0.12]).",
 )
 
 WORK = Teamwork(mixture(3), last_word)
