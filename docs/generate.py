@@ -10,6 +10,7 @@ import argparse
 import ast
 import contextlib
 import importlib
+import inspect
 import io
 import json
 import os
@@ -186,7 +187,19 @@ def recipe_pages() -> str:
             + (f"evolvent effect {name}\n" if hasattr(module, "effect") else "")
             + "```\n"
         )
-    return "\n".join(parts)
+    return "\n".join([*parts, *beside_recipes(board)])
+
+
+def beside_recipes(board: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A section for each experiment of the board that is no recipe's own: the function that measures it says what."""
+    parts = []
+    for name, entry in board.items():
+        if name not in recipes():
+            module, _, function = entry["measures"].partition(":")
+            told = inspect.getdoc(getattr(importlib.import_module(module), function)) or ""
+            shown = f"```bash\nevolvent effect {entry['measures']}\n```\n"
+            parts.append(f"## {name}\n\n{told}\n\n* Verdict: {entry['verdict']}\n\n{effect_table(entry)}\n{shown}")
+    return parts
 
 
 # ---------------------------------------------------------------- effects

@@ -16,6 +16,7 @@ import evolvent.recipes
 import exam
 from evolvent import Suite
 from evolvent.cli import main
+from evolvent.cli.effect import effect_of
 from evolvent.codec import from_json, to_json
 from evolvent.credit.batch import assign
 from evolvent.effects.results import read_board
@@ -78,7 +79,9 @@ def test_the_verdict_on_the_card_is_the_one_that_was_measured(name):
 
 
 def test_the_board_and_the_exam_name_recipes_that_exist():
-    assert set(BOARD) | set(KILLED) <= set(NAMES)
+    assert set(KILLED) <= set(NAMES)
+    for name in set(BOARD) - set(NAMES):  # an experiment beside the recipes
+        assert effect_of(BOARD[name]["measures"]) is not None, name
     assert exam.BY_ANSWER + exam.BY_ROLE and {*exam.BY_ANSWER, *exam.BY_ROLE} <= set(NAMES)
 
 

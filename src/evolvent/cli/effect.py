@@ -187,7 +187,7 @@ def _finish(
         print_effect(screen, effect, sum(one.cached_s for one in mine))
         if asked.out is not None:
             path = asked.out / "effects.json"
-            entries = {**kept.read_board(path), effect.name: effect.as_entry()}
+            entries = {**kept.read_board(path), effect.name: {**effect.as_entry(), "measures": name}}
             kept.write_board(path, entries)
             write_text(asked.out / "effects.html", board_page(kept.read_board(path), _titles()))
             screen.console.print(f"board    {path}, {asked.out / 'effects.html'}", markup=False)
