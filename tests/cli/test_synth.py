@@ -1,6 +1,7 @@
 import hashlib
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from evolvent.cli import main
+from evolvent.cli.ticks import hearing_ctrl_c
 from evolvent.envs.databases import Databases
 from evolvent.envs.databases.corpus import read_corpus, worlds_in
 from evolvent.envs.manufacture import Made, Parametric
@@ -297,3 +299,20 @@ def test_a_world_that_was_changed_on_disk_stops_the_work(tmp_path, told):
     status, _, said = told("synth", "worlds", f"out={folder}", "num=3")
     assert status == 2
     assert str(path) in said
+
+
+def test_ctrl_c_that_a_callback_of_sqlite_swallows_is_heard_at_the_next_step():
+    connection = sqlite3.connect(":memory:")
+
+    def pressed(*_):
+        signal.raise_signal(signal.SIGINT)
+        return sqlite3.SQLITE_OK
+
+    with hearing_ctrl_c() as heard:
+        heard()
+        connection.set_authorizer(pressed)
+        with pytest.raises(sqlite3.DatabaseError):  # where it should have been KeyboardInterrupt
+            connection.execute("create table t (x)")
+        with pytest.raises(KeyboardInterrupt):
+            heard()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -24,7 +24,7 @@ from evolvent.synthesis.terminal_tasks import as_task
 from evolvent.tasks.formats.harbor import HarborTask, read_task, write_task
 
 PROGRAMS = ("sh", "bash", "tar", "cat", "mkdir", "rm", "ls", "chmod", "ln", "env")
-BASE = "localhost/evolvent-test-base:latest"
+BASE = f"localhost/evolvent-test-base:{os.getpid()}"  # tests in other processes make and remove their own
 PYTHON = "/usr/bin/python3"
 TOML = b'schema_version = "1.4"\n[task]\nname = "evolvent/next"\n[environment]\nnetwork_mode = "no-network"\n'
 DOCKERFILE = f"""FROM {BASE}

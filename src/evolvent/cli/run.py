@@ -14,6 +14,7 @@ from evolvent.cli.fit import check_fit, check_source
 from evolvent.cli.main import Command
 from evolvent.cli.outside import rehearse, stage_of, take_agent, with_agent
 from evolvent.cli.screen import Screen, print_summary
+from evolvent.cli.ticks import hearing_ctrl_c
 from evolvent.cli.values import override, parse_plan, read_plan
 from evolvent.codec import from_json, to_json
 from evolvent.errors import BadInput
@@ -75,9 +76,14 @@ def carry_out(plan: Improve, policies: Mapping[str, Any], run: Run, screen: Scre
 
     start = time.perf_counter()
     try:
-        with screen.progress(plan):
+        with screen.progress(plan), hearing_ctrl_c() as heard:
+
+            def watch(event: Mapping[str, Any]) -> None:
+                heard()
+                screen.watch(event)
+
             # the tasks were proven before the folder was made
-            reports = improve(replace(plan, unproven=True), policies, run, screen.watch)
+            reports = improve(replace(plan, unproven=True), policies, run, watch)
         run.time(reports[0].step, {"total_s": time.perf_counter() - start})
     except KeyboardInterrupt:
         kept = run.last_checkpoint()

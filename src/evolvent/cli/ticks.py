@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 
 from evolvent.cli.screen import Screen
 from evolvent.envs.world import World
@@ -38,6 +41,34 @@ class Watched:
 
 
 @contextmanager
+def hearing_ctrl_c() -> Iterator[Callable[[], None]]:
+    """A function that raises KeyboardInterrupt where Ctrl-C was pressed and nothing came of it.
+
+    SQLite drops whatever is raised in a callback of ours, such as the guard of a database, and takes it for a refusal.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    pressed = False
+
+    def press(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed = True
+        before(number, frame)
+
+    def heard() -> None:
+        if pressed:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield heard
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def ticking(screen: Screen, total: int, stage: str) -> Iterator[Callable[[], None]]:
     """A function to call after each of `total` episodes."""
     from rich.progress import (
@@ -59,6 +90,7 @@ def ticking(screen: Screen, total: int, stage: str) -> Iterator[Callable[[], Non
 
     def tick() -> None:
         nonlocal done, said
+        heard()
         done += 1
         bar.update(row, completed=done)
         now = time.monotonic()
@@ -69,5 +101,5 @@ def ticking(screen: Screen, total: int, stage: str) -> Iterator[Callable[[], Non
                 f"{now - start:6.0f} s  {stage} {done} of {total}, {done / (now - start):.1f}/s, {left:.0f} s left"
             )
 
-    with bar:
+    with hearing_ctrl_c() as heard, bar:
         yield tick
