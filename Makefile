@@ -14,14 +14,14 @@ run: .venv/.ready-run
 	$(BIN)/evolvent run $(ARGS)
 
 test: .venv/.ready-test
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 3 $(ARGS)
 
 check: .venv/.ready-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python docs/generate.py --check
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 3 $(ARGS)
 
 bench: .venv/.ready-bench
 	$(BIN)/python -m bench $(ARGS)

@@ -28,6 +28,9 @@ from evolvent.seeds import stream
 from exam import carry_out, content, recipe, small
 
 NAMES = sorted(m.name for m in pkgutil.iter_modules(evolvent.recipes.__path__))
+# what hardly depends on the recipe is asked of one of each kind, and of all with --slow
+KINDS = ("circle", "marti_chain", "openprm", "ppo", "ssrl", "vhg")
+FIRST = [pytest.param(name, marks=() if name in KINDS else pytest.mark.slow) for name in NAMES]
 KILLED = ("circle", "spiral", "vhg")  # one agent, a team, two policies that learn
 STAGES = "policies tasks envs rollouts rewards credit training evals synthesis curriculum models"
 
@@ -166,7 +169,7 @@ def test_an_update_is_made(name, finished):
         assert any(line[key] > 0 for line in lines), "the exam trains nothing: no differences in what was earned"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FIRST)
 def test_a_hugging_face_checkpoint_takes_the_place_of_the_small_model(name, tiny_qwen3, tmp_path):
     plan = small(name)
     model = dict.fromkeys(plan.model, str(tiny_qwen3)) if isinstance(plan.model, Mapping) else str(tiny_qwen3)
@@ -174,7 +177,7 @@ def test_a_hugging_face_checkpoint_takes_the_place_of_the_small_model(name, tiny
     assert run.last_checkpoint()[0] == plan.num_cold + plan.num_steps
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FIRST)
 def test_another_seed_gives_another_run(name, finished, tmp_path):
     other, _ = carry_out(replace(small(name), seed=1, num_steps=0), tmp_path / name)
     assert other.metrics()[0] != finished(name).metrics()[0]

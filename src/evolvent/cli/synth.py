@@ -10,7 +10,7 @@ from typing import Any
 
 from evolvent.cli.main import Command, refuse_fields
 from evolvent.cli.screen import Screen
-from evolvent.cli.ticks import ticking
+from evolvent.cli.ticks import hearing_ctrl_c, ticking
 from evolvent.errors import BadInput, nearest
 
 WHAT = {
@@ -46,8 +46,8 @@ def main(command: Command) -> dict[str, Any]:
     asked = _read_asked(command, NUM_WORLDS if what == "worlds" else NUM_TASKS)
     screen = Screen(as_json=command.json)
     write = _worlds(command.fields, asked) if what == "worlds" else _tasks(command.fields, asked)
-    with ticking(screen, asked.num, what) as tick:
-        corpus = write(_counter(tick))
+    with ticking(screen, asked.num, what) as tick, hearing_ctrl_c() as heard:
+        corpus = write(_counter(tick, heard))
     return _told(screen, corpus.folder, asked)
 
 
@@ -200,12 +200,13 @@ def _refuse_together(fields: Mapping[str, str], key: str, others: tuple[str, ...
         )
 
 
-def _counter(tick: Callable[[], None]) -> Tell:
-    """Ticks once for each thing that is new."""
+def _counter(tick: Callable[[], None], heard: Callable[[], None]) -> Tell:
+    """Ticks once for each thing that is new, unless Ctrl-C was pressed."""
     done = 0
 
     def tell(num: int, why: str) -> None:
         nonlocal done
+        heard()
         while done < num:
             tick()
             done += 1

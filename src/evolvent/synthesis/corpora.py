@@ -76,6 +76,7 @@ class Corpus:
             idle += 1
         while self.num_kept < num and idle < MAX_IDLE:
             piece = make(len(self.pieces))
+            tell(self.num_kept, piece.why)  # who wants to stop does so before a piece is kept that it disturbed
             room = num - self.num_kept
             self.add(replace(piece, kept=piece.kept[:room]))
             idle = 0 if piece.kept else idle + 1
