@@ -37,7 +37,7 @@ CARD = Card(
     "(`shared_agents`). Guesses are blind here and their marks tell a reader all, so a vote is a weak rival: some "
     "of 6 attempts is right in 0.93 (development). An attempt that admits to have missed earns 0.3: where it "
     "earned 0, such attempts fell from 0.19 to 0.02 in 30 updates of a development seed, and reading was worth "
-    "nothing. Not claimed: that a shape of the pay helps (`shaping` measures it).",
+    "nothing. Not shown: that a shape of the pay helps (`shaping` measures it).",
 )
 
 WORK = Teamwork(debate(3, 2, remembers=False))
