@@ -1,0 +1,131 @@
+"""Opens the database of a hub: one file of SQLite, or Postgres by URL; brings its tables up to date; reads and writes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+
+from evolvent.errors import BadInput, MissingExtra, StoreError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+BUSY_MS = 30_000
+POOL_SIZE = 8
+LOCK_KEY = 4_883_541  # of Postgres' advisory lock while tables are brought up to date
+PRAGMAS = {
+    "journal_mode": "WAL",
+    "synchronous": "FULL",  # what was answered survives a loss of power too
+    "busy_timeout": BUSY_MS,
+    "foreign_keys": "ON",
+    "cache_size": -65536,
+    "mmap_size": 2**28,
+    "temp_store": "MEMORY",
+}
+
+
+class Database:
+    """Connections to one database; a write is one transaction, alone among writes where SQLite can have only one."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        # SQLite sleeps between its tries to write, a lock of threads does not
+        self._alone: AbstractContextManager[Any] = threading.Lock() if self.is_sqlite else nullcontext()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that sees one moment of the database."""
+        with self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction: all of it is kept once the block has ended, nothing of it after an error."""
+        with self._alone, self.engine.connect() as connection:
+            with connection.execution_options(writes=True).begin():
+                yield connection
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+
+def open_database(url: str) -> Database:
+    """The database at a URL (or the path of a SQLite file), with its tables made or brought up to date."""
+    database = Database(_engine(_read_url(url)))
+    try:
+        _migrate(database)
+    except OperationalError as error:
+        raise StoreError(
+            "the database of the hub cannot be opened",
+            where=make_url(str(database.engine.url)).render_as_string(hide_password=True),
+            got=str(error.orig),
+            cure="is the server running, and the folder writable?",
+        ) from error
+    return database
+
+
+def _read_url(url: str) -> URL:
+    if "://" not in url:
+        return URL.create("sqlite", database=url)
+    try:
+        found = make_url(url)
+    except ArgumentError:
+        raise BadInput("this is no URL of a database", where="database", wanted="postgresql://USER@HOST/NAME") from None
+    if found.get_backend_name() == "postgresql" and "+" not in found.drivername:
+        return found.set(drivername="postgresql+psycopg")
+    return found
+
+
+def _engine(url: URL) -> Engine:
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        wanted = "a path (SQLite), or postgresql://USER@HOST/NAME"
+        raise BadInput("a hub cannot keep its tables there", where="database", got=url.drivername, wanted=wanted)
+    try:
+        engine = create_engine(url, pool_size=POOL_SIZE, max_overflow=2 * POOL_SIZE, pool_pre_ping=False)
+    except (ModuleNotFoundError, NoSuchModuleError):
+        cure = 'pip install "evolvent[postgres]"'
+        raise MissingExtra("Postgres needs a driver", where="database", cure=cure) from None
+    if url.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _set_up)
+        event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _set_up(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # we begin transactions ourselves
+    for name, value in PRAGMAS.items():
+        connection.execute(f"PRAGMA {name} = {value}")
+
+
+def _begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _migrate(database: Database) -> None:
+    """Every migration that this database has not seen, in one transaction; two processes that start wait in turn."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    with database.write() as connection:
+        if not database.is_sqlite:
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK_KEY})")
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, "head")
+        except DBAPIError:
+            raise
+        except Exception as error:
+            raise StoreError(
+                "the tables of this hub cannot be brought up to date",
+                where=connection.engine.url.render_as_string(hide_password=True),
+                got=str(error),
+                cure="was it written by a newer version?",
+            ) from error
