@@ -1,4 +1,4 @@
-"""What an agent of the hive sees before it tries something, and what it hands on: the one door for every kind of agent."""
+"""What an agent of the hive sees before it tries something, and what it hands on: the door for every kind of agent."""
 
 from __future__ import annotations
 
