@@ -1,0 +1,178 @@
+"""The work tree of one agent on one task: commits of anybody are fetched into it, its own are pushed to its fork.
+
+What others wrote stands in the tree, and what an agent's command wrote. So git's own folder lies beside it, where no
+command reaches, links are not followed, and no hook, filter or configuration from the tree is ever used. The key of the
+fork goes to git through its environment: it stands in no file and no list of processes.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from evolvent.errors import InfrastructureError
+from evolvent.hive.paths import check_commit
+
+PATIENCE_S = 120.0
+MAX_READ = 2**20  # bytes of one file of somebody's commit
+EXCLUDED = ".hive/\n__pycache__/\n*.pyc\n"
+BRANCH = "main"
+_SETTINGS = {
+    "core.hooksPath": "/dev/null",
+    "core.symlinks": "false",  # a link of somebody's commit is checked out as a plain file
+    "core.fsmonitor": "false",
+    "core.autocrlf": "false",
+    "core.attributesFile": "/dev/null",
+    "core.excludesFile": "/dev/null",
+    "commit.gpgSign": "false",
+    "credential.helper": "",
+    "fetch.recurseSubmodules": "false",
+    "gc.auto": "0",
+    "http.followRedirects": "false",
+    "maintenance.auto": "false",
+    "protocol.allow": "never",
+    "protocol.http.allow": "always",
+    "protocol.https.allow": "always",
+    "transfer.fsckObjects": "true",
+}
+
+
+@dataclass(frozen=True)
+class Fork:
+    """Where an agent pushes, and the key for that, which no repr shows."""
+
+    url: str
+    agent: str
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class WorkTree:
+    """The folders of one agent: `tree`, in which it works, and `git`, which it cannot reach."""
+
+    folder: Path
+    fork: Fork
+
+    @property
+    def tree(self) -> Path:
+        """Where the files stand."""
+        return self.folder / "tree"
+
+    def stand_on(self, commit: str, source: str = "") -> None:
+        """Let the tree be exactly this commit, fetched from `source` where it is not here; `.hive` stays."""
+        self.fetch(commit, source)
+        self.git("checkout", "--quiet", "--force", "--detach", commit)
+        self.git("clean", "--quiet", "-ffdx", "-e", "/.hive")
+
+    def fetch(self, commit: str, source: str = "") -> None:
+        """Have a commit here; InfrastructureError where it cannot be had."""
+        if self.has(check_commit(commit)):
+            return
+        # a run is fetched by its name: branches move
+        self.git("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", source or self.fork.url, commit)
+
+    def has(self, commit: str) -> bool:
+        """Whether a commit is here."""
+        return self._run("cat-file", "-e", f"{commit}^{{commit}}")[0] == 0
+
+    def read(self, commit: str, path: str) -> bytes | None:
+        """A file of a commit that is here; None where it is missing, no plain file or large."""
+        status, told, _ = self._run("ls-tree", "--long", commit, "--", path)
+        words = told.split(b"\t", 1)[0].split()
+        if status != 0 or len(words) != 4 or words[0] not in (b"100644", b"100755") or int(words[3]) > MAX_READ:
+            return None
+        return self.git("cat-file", "blob", words[2].decode("ascii"))
+
+    def commit(self, paths: tuple[str, ...], message: str) -> str | None:
+        """What stands at these paths as a commit on top of where the tree stands; None where nothing has changed."""
+        known = [path for path in paths if os.path.lexists(self.tree / path) or self.git("ls-files", "--", path)]
+        if known:
+            self.git("add", "--all", "--", *known)
+        if self._run("diff", "--cached", "--quiet", "--no-ext-diff")[0] == 0:
+            return None
+        self.git("commit", "--quiet", "--no-verify", "--file=-", stdin=message.encode("utf-8", "replace"))
+        return self.git("rev-parse", "HEAD").decode().strip()
+
+    def push(self, commit: str) -> None:
+        """Bring a commit to the fork; the branch only carries it, what was submitted is kept by its name."""
+        self.git("push", "--quiet", "--force", self.fork.url, f"{commit}:refs/heads/{BRANCH}")
+
+    def git(self, *words: str, stdin: bytes = b"") -> bytes:
+        """The output of a command; InfrastructureError in git's words where it fails."""
+        status, output, said = self._run(*words, stdin=stdin)
+        if status != 0:
+            got = said.decode("utf-8", "replace").strip()[-500:] or f"status {status}"
+            raise InfrastructureError(f"git {words[0]} failed", where=str(self.folder), got=got)
+        return output
+
+    def _run(self, *words: str, stdin: bytes = b"") -> tuple[int, bytes, bytes]:
+        # of a session of its own: Ctrl-C ends the agent between two steps, and no push half way
+        process = subprocess.Popen(
+            ["git", *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self.tree,
+            env=self._environment(),
+            start_new_session=True,
+        )
+        try:
+            output, said = process.communicate(stdin, timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            return 1, b"", f"it took longer than {PATIENCE_S:g} s".encode()
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        return process.returncode, output, said
+
+    def _environment(self) -> dict[str, str]:
+        login = base64.b64encode(f"{self.fork.agent}:{self.fork.key}".encode()).decode("ascii")
+        settings = {**_SETTINGS, f"http.{self.fork.url}.extraHeader": f"Authorization: Basic {login}"}
+        numbered = {f"GIT_CONFIG_KEY_{i}": key for i, key in enumerate(settings)}
+        numbered |= {f"GIT_CONFIG_VALUE_{i}": value for i, value in enumerate(settings.values())}
+        who = {"NAME": self.fork.agent, "EMAIL": f"{self.fork.agent}@localhost"}
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(self.folder / "git"),
+            "LC_ALL": "C",
+            "GIT_DIR": str(self.folder / "git"),
+            "GIT_WORK_TREE": str(self.tree),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "GIT_CONFIG_COUNT": str(len(settings)),
+            "GIT_ATTR_NOSYSTEM": "1",
+            "GIT_LITERAL_PATHSPECS": "1",
+            "GIT_NO_REPLACE_OBJECTS": "1",
+            "GIT_TERMINAL_PROMPT": "0",
+            **{f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in who.items()},
+            **numbered,
+        }
+
+
+def open_tree(folder: Path, fork: Fork) -> WorkTree:
+    """The work tree in a folder, empty where it is new."""
+    tree = WorkTree(folder.absolute(), fork)
+    for path in (tree.folder, tree.tree):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not (tree.folder / "git" / "HEAD").exists():
+        tree.git("init", "--quiet", f"--initial-branch={BRANCH}")
+        exclude = tree.folder / "git" / "info" / "exclude"
+        exclude.parent.mkdir(exist_ok=True)
+        exclude.write_text(EXCLUDED, "utf-8")
+    for lock in ("index.lock", "HEAD.lock"):  # of a git that was killed; the folder's own lock is held
+        (tree.folder / "git" / lock).unlink(missing_ok=True)
+    return tree
+
+
+def read_fork(clone_url: str) -> Fork:
+    """The address of a fork and its key, out of the one address that a hub gives."""
+    at = urlsplit(clone_url)
+    home = at.netloc.rpartition("@")[2]
+    url = urlunsplit((at.scheme, home, at.path, "", ""))
+    return Fork(url, unquote(at.username or ""), unquote(at.password or ""))
