@@ -39,7 +39,8 @@ class Direction(StrEnum):
 class Budget:
     """What a task grants: measurements to each agent, and to each of them time and room.
 
-    `seconds` are of one run of the artifact on one seed, `scoring_seconds` of the scorer's answer to it.
+    `seconds` and `memory_mb` are of one run of the artifact on one seed, `scoring_seconds` and `scoring_memory_mb` of
+    the scorer's answer to it.
     """
 
     evaluations: int
@@ -49,6 +50,7 @@ class Budget:
     artifact_bytes: int = 2**20
     prediction_bytes: int = 2**20
     num_files: int = 256
+    scoring_memory_mb: int = 2048
 
     def __post_init__(self) -> None:
         for name in self.__slots__:

@@ -18,7 +18,6 @@ from evolvent.hive.paths import complain
 from evolvent.hive.play import Played
 from evolvent.hive.task import INPUTS, SCORER, HiveTask
 
-MEMORY_BYTES = 2**31
 MAX_LOG = 4096
 SEALED, HOLDOUT = "sealed", "holdout"
 
@@ -61,8 +60,8 @@ def score(task: HiveTask, folder: Path, seed: int, played: Played, bundle: str =
 def _ask(task: HiveTask, folder: Path, asked: dict[str, Any], written: bytes) -> dict[str, Any]:
     bundle = asked.pop("bundle")
     data = folder / (HOLDOUT if bundle == HOLDOUT and (folder / HOLDOUT).is_dir() else SEALED)
-    seconds = task.budget.scoring_seconds
-    asked |= {"scorer": str(folder / SCORER), "data": str(data), "seconds": seconds, "memory_bytes": MEMORY_BYTES}
+    seconds, memory_bytes = task.budget.scoring_seconds, task.budget.scoring_memory_mb * 2**20
+    asked |= {"scorer": str(folder / SCORER), "data": str(data), "seconds": seconds, "memory_bytes": memory_bytes}
     with tempfile.TemporaryDirectory(prefix="evolvent-scorer-") as empty:
         try:
             done = subprocess.run(
