@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from evolvent.errors import BadInput
 from evolvent.records import Estimate
@@ -25,27 +26,42 @@ def interval(values: Sequence[float]) -> Estimate:
     return Estimate(middle, middle - half, middle + half, num)
 
 
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """What is needed of a run's cases: their mean, their number, and their squared distances from the mean, summed."""
+
+    mean: float
+    num: int
+    squares: float
+
+
 def shrink(runs: Sequence[Sequence[float]]) -> list[Estimate]:
+    """For each run of one task its likely true value, given its cases; see `shrink_moments`."""
+    if any(not run for run in runs):
+        raise BadInput("a run without numbers has no value", where="hive", wanted="at least one case each")
+    return shrink_moments([_moments(run) for run in runs])
+
+
+def shrink_moments(runs: Sequence[Moments]) -> list[Estimate]:
     """For each run of one task its likely true value, given its cases and how much the runs differ beyond chance.
 
     Empirical Bayes: values vary between runs by `between`, found by the moments of DerSimonian and Laird (1986), and a
     run's mean varies by `within / num`. The best of many is drawn towards the middle as far as luck can explain it: by
     nothing where every run is exact, all the way where the runs differ no more than chance has it.
     """
-    if any(not run for run in runs):
-        raise BadInput("a run without numbers has no value", where="hive", wanted="at least one case each")
     if not runs:
         return []
-    means = [statistics.fmean(run) for run in runs]
     within = _within(runs)
     if within is None:
-        return [Estimate(value, -math.inf, math.inf, len(run)) for value, run in zip(means, runs, strict=True)]
+        return [Estimate(run.mean, -math.inf, math.inf, run.num) for run in runs]
     if within == 0 or len(runs) == 1:
-        noises = [within / len(run) for run in runs]
-        halves = [NORMAL * math.sqrt(noise) for noise in noises]
-        return [Estimate(m, m - h, m + h, len(run)) for m, h, run in zip(means, halves, runs, strict=True)]
-    between = _between(means, [within / len(run) for run in runs])
-    return [_drawn(value, run, within, between, (means, runs)) for value, run in zip(means, runs, strict=True)]
+        halves = [NORMAL * math.sqrt(within / run.num) for run in runs]
+        return [Estimate(r.mean, r.mean - h, r.mean + h, r.num) for r, h in zip(runs, halves, strict=True)]
+    between = _between(runs, within)
+    weights = [1 / (between + within / run.num) for run in runs]
+    whole = math.fsum(weights)
+    centre = math.fsum(w * run.mean for w, run in zip(weights, runs, strict=True)) / whole
+    return [_drawn(run, within, between, (centre, whole)) for run in runs]
 
 
 def student_t(freedom: int) -> float:
@@ -61,37 +77,33 @@ def student_t(freedom: int) -> float:
     return high
 
 
-def _drawn(
-    value: float,
-    run: Sequence[float],
-    within: float,
-    between: float,
-    others: tuple[Sequence[float], Sequence[Sequence[float]]],
-) -> Estimate:
-    weights = [1 / (between + within / len(one)) for one in others[1]]
-    centre = math.fsum(w * m for w, m in zip(weights, others[0], strict=True)) / math.fsum(weights)
-    noise = within / len(run)
+def _moments(run: Sequence[float]) -> Moments:
+    mean = statistics.fmean(run)
+    return Moments(mean, len(run), (len(run) - 1) * statistics.variance(run) if len(run) > 1 else 0.0)
+
+
+def _drawn(run: Moments, within: float, between: float, middle: tuple[float, float]) -> Estimate:
+    centre, whole = middle
+    noise = within / run.num
     kept = between / (between + noise)
-    drawn = centre + kept * (value - centre)
-    half = NORMAL * math.sqrt(kept * noise + (1 - kept) ** 2 / math.fsum(weights))
-    return Estimate(drawn, drawn - half, drawn + half, len(run))
+    drawn = centre + kept * (run.mean - centre)
+    half = NORMAL * math.sqrt(kept * noise + (1 - kept) ** 2 / whole)
+    return Estimate(drawn, drawn - half, drawn + half, run.num)
 
 
-def _within(runs: Sequence[Sequence[float]]) -> float | None:
+def _within(runs: Sequence[Moments]) -> float | None:
     """The variance of one case, pooled: a run that happens to have equal cases must not count as exact."""
-    freedom = sum(len(run) - 1 for run in runs)
-    if not freedom:
-        return None
-    return math.fsum((len(run) - 1) * statistics.variance(run) for run in runs if len(run) > 1) / freedom
+    freedom = sum(run.num - 1 for run in runs)
+    return math.fsum(run.squares for run in runs) / freedom if freedom else None
 
 
-def _between(means: Sequence[float], noises: Sequence[float]) -> float:
-    weights = [1 / noise for noise in noises]
+def _between(runs: Sequence[Moments], within: float) -> float:
+    weights = [run.num / within for run in runs]
     whole = math.fsum(weights)
-    centre = math.fsum(w * m for w, m in zip(weights, means, strict=True)) / whole
-    spread = math.fsum(w * (m - centre) ** 2 for w, m in zip(weights, means, strict=True))
+    centre = math.fsum(w * run.mean for w, run in zip(weights, runs, strict=True)) / whole
+    spread = math.fsum(w * (run.mean - centre) ** 2 for w, run in zip(weights, runs, strict=True))
     scale = whole - math.fsum(w * w for w in weights) / whole
-    return max(0.0, (spread - (len(means) - 1)) / scale)
+    return max(0.0, (spread - (len(runs) - 1)) / scale)
 
 
 def _inside(t: float, freedom: int) -> float:

@@ -30,10 +30,14 @@ def read_task(folder: Path | str, made: Mapping[str, bytes] | None = None) -> Hi
     home = Path(folder)
     if home.is_symlink() or not home.is_dir():
         raise BadInput("no folder of a task is here", where=str(folder), wanted=f"a folder with {CONFIG}")
-    files = dict(_files(home)) | dict(made or {})
+    return build_task(dict(_files(home)) | dict(made or {}), str(folder))
+
+
+def build_task(files: Mapping[str, bytes], where: str) -> HiveTask:
+    """The task that these files are; BadInput where they are none."""
     if CONFIG not in files:
-        raise BadInput(f"{CONFIG} is missing", where=str(folder), got=", ".join(sorted(files)[:5]) or "nothing")
-    return _build(_read_config(files[CONFIG], f"{folder}/{CONFIG}"), files, str(folder))
+        raise BadInput(f"{CONFIG} is missing", where=where, got=", ".join(sorted(files)[:5]) or "nothing")
+    return _build(_read_config(files[CONFIG], f"{where}/{CONFIG}"), dict(files), where)
 
 
 def write_task(task: HiveTask, folder: Path | str) -> None:

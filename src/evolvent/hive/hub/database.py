@@ -1,4 +1,4 @@
-"""Opens the database of a hub: one file of SQLite, or Postgres by URL; brings its tables up to date; reads and writes."""
+"""Opens the database of a hub, one file of SQLite or Postgres by URL, and brings its tables up to date."""
 
 from __future__ import annotations
 
@@ -48,9 +48,8 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction: all of it is kept once the block has ended, nothing of it after an error."""
-        with self._alone, self.engine.connect() as connection:
-            with connection.execution_options(writes=True).begin():
-                yield connection
+        with self._alone, self.engine.connect().execution_options(writes=True) as connection, connection.begin():
+            yield connection
 
     def close(self) -> None:
         """Give all connections back."""

@@ -144,6 +144,8 @@ runs = Table(
     Column("is_valid", Boolean, nullable=False, server_default=text("true")),
     Column("is_kept", Boolean),
     Column("comparison", Text),  # what the keep rule said, as JSON
+    Column("compared_with", String(40)),  # the incumbent that it challenged last
+    Column("kept_at", String(32)),
     Column("tree_digest", String(64)),
     Column("seconds", Float, nullable=False, server_default="0"),
     Column("tokens", Integer, nullable=False, server_default="0"),
@@ -202,6 +204,7 @@ posts = Table(
     Column("num_comments", Integer, nullable=False, server_default="0"),
     Column("created_at", String(32), nullable=False),
     Index("posts_by_task", "task_id", "created_at"),
+    Index("posts_in_order", "task_id", "id"),
 )
 
 comments = Table(

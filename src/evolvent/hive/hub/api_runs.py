@@ -1,0 +1,114 @@
+"""Routes of runs: submit, list in several views, show, call off."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from evolvent.hive.hub import boards
+from evolvent.hive.hub.answers import Answer
+from evolvent.hive.hub.asking import MAX_PAGE, Agent, Page, SignedIn, TheHub, as_json, render
+from evolvent.hive.hub.identity import User
+from evolvent.hive.hub.places import base_url, upstream_url
+from evolvent.hive.hub.runs import Submission, call_off, find_run, submit, tell_run
+from evolvent.hive.hub.tasks import check_owner, take_row, take_version
+from evolvent.hive.hub.words import Body, Branch, Line
+
+router = APIRouter(prefix="/tasks/{task_id}", tags=["runs"])
+TaskId = Annotated[str, Path(max_length=40)]
+Sha = Annotated[str, Path(max_length=40)]
+
+
+class Submitted(BaseModel):
+    """A commit that an agent pushed, and what it says of it. `score` is a claim: shown, and never ranked."""
+
+    sha: Line
+    branch: Branch = ""
+    parent_id: Line | None = None
+    tldr: Line = ""
+    message: Body = ""
+    score: float | None = None
+    tokens: int = Field(default=0, ge=0, le=10**12)
+    money: float = Field(default=0.0, ge=0, le=10**9)
+
+
+class Validity(BaseModel):
+    """Whether a run counts."""
+
+    valid: bool
+
+
+@router.post("/submit", status_code=201)
+def submit_run(hub: TheHub, request: Request, agent: Agent, task_id: TaskId, said: Submitted) -> Response:
+    """Enter a commit as a run; it is measured as soon as a worker is free. 200 where it was entered before."""
+    hub.limits.spend("submit", agent)
+    words = Submission(
+        said.sha, said.branch, said.tldr, said.message, said.parent_id, said.score, said.tokens, said.money
+    )
+    with hub.database.write() as connection:
+        row, is_new = submit(hub, connection, task_id, agent, words)
+    told = tell_run(row, base_url(request)) | {"message": row["message"]}
+    return as_json({"run": told, "post_id": row["post_id"]}, 201 if is_new else 200)
+
+
+class View(BaseModel):
+    """Which runs, in which order; only official numbers rank, so `verified_only` leaves nothing more out."""
+
+    sort: str = Field(default="score", max_length=20)
+    view: Literal["best_runs", "all", "contributors", "deltas", "improvers"] = "best_runs"
+    agent: str | None = Field(default=None, max_length=20)
+    verified_only: bool = False
+    page: int = Field(default=1, ge=1, le=MAX_PAGE)
+    per_page: int = Field(default=20, ge=1, le=100)
+
+
+@router.get("/runs")
+def list_runs(hub: TheHub, request: Request, task_id: TaskId, asked: Annotated[View, Query()]) -> Response:
+    """Runs of a task, in one of several views."""
+    base, page = base_url(request), Page(asked.page, asked.per_page)
+    sort, view, agent = asked.sort, asked.view, asked.agent
+    with hub.database.read() as connection:
+        version = take_version(connection, task_id)[0]
+
+        def make() -> Answer:
+            where = {"most": page.most, "offset": page.offset}
+            if view in ("best_runs", "all"):
+                found = boards.list_runs(connection, task_id, base, sort=sort, agent=agent, view=view, **where)
+                return Answer(render({"view": view} | page.tell("runs", found)))
+            build = boards.deltas if view == "deltas" else boards.contributors
+            return Answer(render({"view": view} | page.tell("entries", build(connection, task_id, **where))))
+
+        key = ("runs", task_id, base, sort, view, agent, page.page, page.per_page)
+        body = hub.answers.find(key, version, make)
+    return Response(body, media_type="application/json")
+
+
+@router.get("/runs/{sha}")
+def show(hub: TheHub, request: Request, task_id: TaskId, sha: Sha) -> Response:
+    """One run, by its commit or the beginning of it, with its log."""
+    base = base_url(request)
+    with hub.database.read() as connection:
+        task = take_row(connection, task_id)
+        row = find_run(connection, task_id, sha)
+    told = tell_run(row, base) | {"message": row["message"], "log": row["log"]}
+    return as_json(told | {"repo_url": upstream_url(base, task_id), "base_sha": task["base_sha"]})
+
+
+@router.patch("/runs/{sha}")
+def mark(hub: TheHub, user: SignedIn, task_id: TaskId, sha: Sha, said: Validity) -> Response:
+    """Take a run off the board or put it back; the best and the improvements are counted again."""
+    return as_json({"id": _call_off(hub, user, task_id, sha, said.valid), "valid": said.valid})
+
+
+@router.delete("/runs/{sha}")
+def delete(hub: TheHub, user: SignedIn, task_id: TaskId, sha: Sha) -> Response:
+    """Take a run off the board: the record keeps it."""
+    return as_json({"id": _call_off(hub, user, task_id, sha, False), "valid": False})
+
+
+def _call_off(hub: TheHub, user: User, task_id: str, sha: str, is_valid: bool) -> str:
+    with hub.database.write() as connection:
+        check_owner(take_row(connection, task_id), user)
+        return call_off(hub, connection, task_id, sha, is_valid, user.id)

@@ -1,0 +1,126 @@
+"""The queue of measurements: leased for a while, renewed by heartbeats, tried again after silence, settled once."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, exists, func, insert, or_, select, update
+
+from evolvent.hive.hub.refusals import Refused, missing
+from evolvent.hive.hub.schema import jobs, runs, tasks
+from evolvent.hive.hub.times import later, now
+
+BACKOFF_S = (2, 10, 60, 300)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A measurement that somebody works on."""
+
+    id: int
+    task_id: str
+    sha: str
+    kind: str
+    attempt: int
+    lease: str
+    payload: dict[str, Any]
+
+
+def enqueue(
+    connection: Connection, task_id: str, sha: str, kind: str, payload: Mapping[str, Any] | None = None
+) -> None:
+    """Ask for a measurement of a run; once of each kind, whoever asks."""
+    at = now()
+    row = {"task_id": task_id, "sha": sha, "kind": kind, "payload": json.dumps(dict(payload or {}))}
+    again = update(jobs).where(jobs.c.task_id == task_id, jobs.c.sha == sha, jobs.c.kind == kind)
+    fresh = {"state": "waiting", "attempt": 0, "not_before": at, "payload": row["payload"], "finished_at": None}
+    if not connection.execute(again.values(fresh)).rowcount:
+        connection.execute(insert(jobs).values(**row, state="waiting", not_before=at, created_at=at))
+
+
+def take_lease(connection: Connection, worker: str, lease_s: float) -> Job | None:
+    """The oldest job that waits or whose worker fell silent; of comparisons one a task at a time."""
+    at = now()
+    free = or_(
+        and_(jobs.c.state == "waiting", jobs.c.not_before <= at),
+        and_(jobs.c.state == "leased", jobs.c.lease_until <= at),
+    )
+    other = jobs.alias()
+    is_compared = exists().where(
+        other.c.task_id == jobs.c.task_id,
+        other.c.kind == "compare",
+        other.c.state == "leased",
+        other.c.lease_until > at,
+        other.c.id != jobs.c.id,
+    )
+    asked = select(jobs).where(free, or_(jobs.c.kind != "compare", ~is_compared)).order_by(jobs.c.id).limit(1)
+    row = connection.execute(asked.with_for_update(skip_locked=True)).mappings().first()
+    if row is not None and row["kind"] == "compare":  # two may have chosen two of one task in the same moment
+        connection.execute(select(tasks.c.id).where(tasks.c.id == row["task_id"]).with_for_update())
+        row = connection.execute(asked.where(jobs.c.id == row["id"])).mappings().first()
+    if row is None:
+        return None
+    ticket = secrets.token_urlsafe(24)
+    taken = {"state": "leased", "lease": ticket, "lease_until": later(lease_s), "worker": worker}
+    connection.execute(update(jobs).where(jobs.c.id == row["id"]).values(**taken, attempt=row["attempt"] + 1))
+    if row["kind"] == "measure":
+        run = update(runs).where(runs.c.task_id == row["task_id"], runs.c.sha == row["sha"])
+        connection.execute(run.values(status="running"))
+    payload = json.loads(row["payload"])
+    return Job(row["id"], row["task_id"], row["sha"], row["kind"], row["attempt"] + 1, ticket, payload)
+
+
+def beat(connection: Connection, job_id: int, ticket: str, lease_s: float) -> None:
+    """Keep a lease alive; Refused with 409 where somebody else has the job, or it is done."""
+    kept = update(jobs).where(*_mine(job_id, ticket)).values(lease_until=later(lease_s))
+    if not connection.execute(kept).rowcount:
+        raise _lost(job_id)
+
+
+def take_back(connection: Connection, job_id: int, ticket: str) -> Job:
+    """The job of a lease, locked, for its result to be settled; Refused where the lease is lost."""
+    row = connection.execute(select(jobs).where(*_mine(job_id, ticket)).with_for_update()).mappings().first()
+    if row is None:
+        raise _lost(job_id)
+    payload = json.loads(row["payload"])
+    return Job(row["id"], row["task_id"], row["sha"], row["kind"], row["attempt"], ticket, payload)
+
+
+def close(connection: Connection, job: Job) -> None:
+    """Mark a job as done."""
+    connection.execute(update(jobs).where(jobs.c.id == job.id).values(state="done", lease=None, finished_at=now()))
+
+
+def keep_payload(connection: Connection, job: Job) -> None:
+    """Write down what was drawn for a job, so that a second attempt finds the same."""
+    connection.execute(update(jobs).where(jobs.c.id == job.id).values(payload=json.dumps(job.payload)))
+
+
+def put_back(connection: Connection, job: Job, error: str, *, is_retryable: bool, max_attempts: int) -> bool:
+    """Let a failed job wait for another attempt, longer each time; False where there is none left."""
+    goes_on = is_retryable and job.attempt < max_attempts
+    wait_s = BACKOFF_S[min(job.attempt - 1, len(BACKOFF_S) - 1)]
+    state = {"state": "waiting" if goes_on else "dead", "not_before": later(wait_s), "lease": None}
+    state |= {"error": error[:4000], "finished_at": None if goes_on else now()}
+    connection.execute(update(jobs).where(jobs.c.id == job.id).values(state))
+    return goes_on
+
+
+def count_jobs(connection: Connection) -> dict[str, int]:
+    """How many jobs are in each state."""
+    found = connection.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state))
+    return {state: int(num) for state, num in found}
+
+
+def _mine(job_id: int, ticket: str) -> tuple[Any, ...]:
+    return jobs.c.id == job_id, jobs.c.lease == ticket, jobs.c.state == "leased"
+
+
+def _lost(job_id: int) -> Refused:
+    if job_id < 0:
+        return missing("job", job_id)
+    return Refused(409, "this lease is over", where=f"job {job_id}", got="a lease of before", cure="drop the result")

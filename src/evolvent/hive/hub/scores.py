@@ -1,0 +1,233 @@
+"""Turns what workers measured into official numbers: the value of a run, whether it is kept, and the task's best.
+
+A run that measured better than the incumbent challenges it: both are measured anew, side by side, on seeds that nobody
+has seen, and the keep rule decides. Only what it kept can be the best of a task; the baseline is the first incumbent.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, select, update
+
+from evolvent.errors import BadInput
+from evolvent.hive.board import BoardRun, count, due_for_holdout
+from evolvent.hive.hub.budgets import add_seconds
+from evolvent.hive.hub.events import record
+from evolvent.hive.hub.hub import Hub
+from evolvent.hive.hub.jobs import Job, close, enqueue, put_back
+from evolvent.hive.hub.reports import Report, read_report
+from evolvent.hive.hub.schema import jobs, runs, tasks
+from evolvent.hive.hub.times import now
+from evolvent.hive.shrink import interval
+from evolvent.hive.task import Direction
+
+MAX_LOG = 16_000
+
+
+def settle(hub: Hub, connection: Connection, job: Job, reports: Sequence[object]) -> None:
+    """Write the result of a job into the record, and close the job: both or neither."""
+    read = [read_report(one) for one in reports]
+    wanted = 2 if job.kind == "compare" else 1
+    if len(read) != wanted:
+        raise BadInput("a result has a report for each artifact", where=f"job {job.id}", got=len(read), wanted=wanted)
+    close(connection, job)
+    settlers = {"measure": _settle_measure, "compare": _settle_compare, "holdout": _settle_holdout}
+    settlers[job.kind](hub, connection, job, read)
+
+
+def give_up(hub: Hub, connection: Connection, job: Job, error: str, *, is_retryable: bool) -> None:
+    """Let a job wait for another attempt, or note that it could not be measured."""
+    if put_back(connection, job, error, is_retryable=is_retryable, max_attempts=hub.settings.max_attempts):
+        return
+    record(connection, "gave up", task=job.task_id, data={"sha": job.sha, "kind": job.kind})
+    if job.kind == "measure":
+        words = f"the hub could not measure it: {error[:500]}"
+        _change_run(connection, job, {"status": "error", "why": words, "verified_at": now()})
+
+
+def recount(hub: Hub, connection: Connection, task_id: str) -> None:
+    """Best, improvements and official runs from the runs alone; whoever measured better than the best challenges it."""
+    counted = count_again(connection, task_id)
+    row = connection.execute(select(tasks.c.board_version).where(tasks.c.id == task_id)).one()
+    counted["board_version"] = row[0] + 1
+    connection.execute(update(tasks).where(tasks.c.id == task_id).values(counted))
+    _call_next(connection, task_id)
+
+
+def send_to_holdout(hub: Hub, connection: Connection, task_id: str) -> list[str]:
+    """Ask for the hold-out of the best runs that have not seen it, of `max_looks` over the life of a task."""
+    columns = (runs.c.sha, runs.c.agent_id, runs.c.number, runs.c.value, runs.c.is_valid, runs.c.holdout)
+    found = connection.execute(select(*columns).where(runs.c.task_id == task_id, runs.c.value.is_not(None))).all()
+    asked = set(
+        connection.execute(select(jobs.c.sha).where(jobs.c.task_id == task_id, jobs.c.kind == "holdout")).scalars()
+    )
+    board = [
+        BoardRun(task_id, row.sha, row.agent_id, row.number, values=(row.value,), is_valid=row.is_valid)
+        if row.holdout is None and row.sha not in asked
+        else BoardRun(task_id, row.sha, row.agent_id, row.number, None, None, (row.value,), (), (0.0,), row.is_valid)
+        for row in found
+    ]
+    due = [run.commit for run in due_for_holdout(board, _direction(connection, task_id), hub.settings.max_looks)]
+    record(connection, "hold-out asked", task=task_id, data={"num": len(due)})
+    for sha in due:
+        enqueue(connection, task_id, sha, "holdout")
+    return due
+
+
+def count_again(connection: Connection, task_id: str) -> dict[str, Any]:
+    """The counters of official numbers of a task, from its runs."""
+    direction = _direction(connection, task_id)
+    columns = (
+        runs.c.sha,
+        runs.c.agent_id,
+        runs.c.number,
+        runs.c.value,
+        runs.c.is_valid,
+        runs.c.is_kept,
+        runs.c.kept_at,
+    )
+    found = connection.execute(select(*columns).where(runs.c.task_id == task_id, runs.c.value.is_not(None))).all()
+    kept = sorted((row for row in found if row.is_kept), key=lambda row: row.kept_at or "")
+    order = {row.sha: place for place, row in enumerate(kept)}
+    board = [
+        BoardRun(
+            task_id,
+            row.sha,
+            row.agent_id,
+            order.get(row.sha, len(found) + row.number),
+            values=(row.value,),
+            is_valid=row.is_valid,
+            is_kept=bool(row.is_kept),
+        )
+        for row in found
+    ]
+    counters = count(board, direction)
+    return {
+        "num_official": counters.num_official,
+        "num_improvements": counters.num_improvements,
+        "best_sha": counters.best,
+        "best_value": counters.best_value,
+    }
+
+
+def _settle_measure(hub: Hub, connection: Connection, job: Job, reports: list[Report]) -> None:
+    [report] = reports
+    run = _run(connection, job)
+    record(
+        connection,
+        "scored" if report.is_scored else "invalid",
+        task=job.task_id,
+        agent=run["agent_id"],
+        data={"sha": job.sha, "number": run["number"], "value": report.value, "why": report.why[:300]},
+    )
+    add_seconds(connection, job.task_id, run["agent_id"], report.seconds)
+    _change_run(connection, job, _measured(report))
+    is_first = report.is_scored and run["number"] == 1
+    if is_first:
+        _change_run(connection, job, {"is_kept": True, "kept_at": now()})
+    recount(hub, connection, job.task_id)
+
+
+def _measured(report: Report) -> dict[str, Any]:
+    changed: dict[str, Any] = {
+        "status": "success" if report.is_scored else "failed",
+        "why": report.why[:2000],
+        "log": report.log[-MAX_LOG:],
+        "tree_digest": report.tree_digest,
+        "seconds": report.seconds,
+        "verified_at": now(),
+    }
+    if report.is_scored:
+        shown = interval(report.numbers)
+        cases = report.cases
+        middle = statistics.fmean(cases)
+        changed |= {
+            "value": report.value,
+            "low": shown.low if math.isfinite(shown.low) else None,
+            "high": shown.high if math.isfinite(shown.high) else None,
+            "numbers": json.dumps(report.numbers),
+            "num_cases": len(cases),
+            "squares": math.fsum((case - middle) ** 2 for case in cases),
+        }
+    return changed
+
+
+def _call_next(connection: Connection, task_id: str) -> None:
+    """Let the best run that was never compared with this incumbent challenge it, where it measured better."""
+    task = connection.execute(select(tasks).where(tasks.c.id == task_id)).mappings().one()
+    direction, best = Direction(task["direction"]), task["best_value"]
+    value = runs.c.value if direction is Direction.MINIMIZE else runs.c.value.desc()
+    asked = select(runs.c.sha, runs.c.value, runs.c.compared_with).where(
+        runs.c.task_id == task_id, runs.c.value.is_not(None), runs.c.is_valid, runs.c.is_kept.is_not(True)
+    )
+    if best is not None:
+        better = runs.c.value < best if direction is Direction.MINIMIZE else runs.c.value > best
+        asked = asked.where(better)
+    for row in connection.execute(asked.order_by(value, runs.c.number).limit(50)).mappings():
+        if task["best_sha"] is None:  # nothing stands: the best that was measured becomes the incumbent
+            key = (runs.c.task_id == task_id, runs.c.sha == row["sha"])
+            connection.execute(update(runs).where(*key).values(is_kept=True, kept_at=now()))
+            counted = count_again(connection, task_id)
+            connection.execute(update(tasks).where(tasks.c.id == task_id).values(counted))
+            return
+        if row["compared_with"] != task["best_sha"]:
+            enqueue(connection, task_id, row["sha"], "compare")
+            key = (runs.c.task_id == task_id, runs.c.sha == row["sha"])
+            connection.execute(update(runs).where(*key).values(compared_with=task["best_sha"], is_kept=None))
+
+
+def _settle_compare(hub: Hub, connection: Connection, job: Job, reports: list[Report]) -> None:
+    new, old = reports
+    run, number = _run(connection, job), int(job.payload["number"])
+    if connection.execute(select(tasks.c.best_sha).where(tasks.c.id == job.task_id)).scalar() != job.payload["against"]:
+        return _call_next(connection, job.task_id)  # the incumbent was called off meanwhile
+    found: dict[str, Any] = {"number": number, "against": job.payload["against"], "num": len(new.numbers)}
+    if new.is_scored and old.is_scored:
+        direction = _direction(connection, job.task_id)
+        said = hub.settings.rule.decide(new.numbers, old.numbers, number=number, direction=direction)
+        gain = [x if math.isfinite(x) else None for x in (said.gain.value, said.gain.low, said.gain.high)]
+        found |= {"p": said.p, "level": said.level, "gain": gain, "why": said.why, "challenger": new.value}
+        found |= {"incumbent": old.value, "is_kept": said.is_kept}
+    else:
+        words = f"the challenger is invalid: {new.why}" if not new.is_scored else f"the incumbent is invalid: {old.why}"
+        found |= {"why": words[:500], "is_kept": False}
+    is_kept = bool(found["is_kept"]) and run["is_valid"]
+    data = {"sha": job.sha, "number": run["number"], "why": found["why"]}
+    record(connection, "kept" if is_kept else "not kept", task=job.task_id, agent=run["agent_id"], data=data)
+    changed = {"is_kept": is_kept, "comparison": json.dumps(found), "kept_at": now() if is_kept else None}
+    _change_run(connection, job, changed)
+    return recount(hub, connection, job.task_id)
+
+
+def _settle_holdout(hub: Hub, connection: Connection, job: Job, reports: list[Report]) -> None:
+    [report] = reports
+    run = _run(connection, job)
+    record(
+        connection, "hold-out", task=job.task_id, agent=run["agent_id"], data={"sha": job.sha, "value": report.value}
+    )
+    shown = interval(report.numbers) if report.is_scored else None
+    kept: Mapping[str, Any] = {"why": report.why[:500]}
+    if shown is not None:
+        ends = [end if math.isfinite(end) else None for end in (shown.low, shown.high)]
+        kept = {"value": shown.value, "low": ends[0], "high": ends[1], "num": shown.num}
+    _change_run(connection, job, {"holdout": json.dumps(kept)})
+    recount(hub, connection, job.task_id)
+
+
+def _run(connection: Connection, job: Job) -> RowMapping:
+    asked = select(runs).where(runs.c.task_id == job.task_id, runs.c.sha == job.sha)
+    return connection.execute(asked).mappings().one()
+
+
+def _change_run(connection: Connection, job: Job, values: Mapping[str, Any]) -> None:
+    changed = update(runs).where(runs.c.task_id == job.task_id, runs.c.sha == job.sha)
+    connection.execute(changed.values(dict(values)))
+
+
+def _direction(connection: Connection, task_id: str) -> Direction:
+    return Direction(connection.execute(select(tasks.c.direction).where(tasks.c.id == task_id)).scalar_one())

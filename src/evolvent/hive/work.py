@@ -1,0 +1,189 @@
+"""A worker: leases measurements from a hub over HTTP, runs them in the sandbox, hands in what was measured.
+
+Workers hold nothing that cannot be lost: a job whose worker was killed is leased again when its heartbeat has been
+missing for long enough, and a result whose lease is over is refused, so nothing is measured twice into the record.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from evolvent.errors import BadInput, EvolventError, InfrastructureError
+from evolvent.hive.hub.reports import tell_report
+from evolvent.hive.sealed import Bench
+from evolvent.hive.task_folder import Shelf, build_task
+
+WAIT_S, TIMEOUT_S = 10.0, 60.0
+PATIENCE_S = (0.5, 1, 2, 5, 10, 30)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """One measurement that a worker made: what, of whom, what came out, and how long it took."""
+
+    task: str
+    commit: str
+    kind: str
+    said: str
+    seconds: float
+
+
+@dataclass
+class Worker:
+    """Works for one hub; `home` keeps the tasks that it was sent. `tell` hears of each measurement."""
+
+    url: str
+    key: str = field(repr=False)
+    bench: Bench
+    name: str = "worker"
+    tell: Callable[[Done], None] = lambda _: None
+    transport: httpx.BaseTransport | None = None
+
+    def __post_init__(self) -> None:
+        self._client = httpx.Client(
+            base_url=self.url.rstrip("/") + "/api/work",
+            headers={"Authorization": f"Bearer {self.key}"},
+            timeout=TIMEOUT_S,
+            transport=self.transport,
+        )
+
+    def run(self, stop: threading.Event | None = None, *, max_jobs: int | None = None, until_idle: bool = False) -> int:
+        """Work until told to stop, so many jobs, or until none waits; how many were. An absent hub is waited for."""
+        stop, num, failures = stop or threading.Event(), 0, 0
+        while not stop.is_set() and (max_jobs is None or num < max_jobs):
+            try:
+                job = self._lease(0.0 if until_idle else WAIT_S)
+                failures = 0
+                if job is not None:
+                    self._work(job)
+                    num += 1
+                elif until_idle:
+                    break
+            except httpx.TransportError:
+                stop.wait(PATIENCE_S[min(failures, len(PATIENCE_S) - 1)])
+                failures += 1
+        return num
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._client.close()
+
+    def _lease(self, wait_s: float) -> dict[str, Any] | None:
+        response = self._ask("lease", {"worker": self.name, "wait_s": wait_s})
+        job: dict[str, Any] | None = None if response.status_code == 204 else response.json()["job"]
+        return job
+
+    def _work(self, job: Mapping[str, Any]) -> None:
+        start_s = time.monotonic()
+        with self._heart(job):
+            try:
+                reports = self._measure(job)
+            except EvolventError as error:
+                retry = isinstance(error, InfrastructureError)
+                self._hand_in(job, "fail", {"error": str(error), "is_retryable": retry})
+                said = f"failed: {error.what}"
+            else:
+                self._hand_in(job, "finish", {"reports": reports})
+                said = " against ".join(_say(one) for one in reports)
+        self.tell(Done(job["task"], job["commit"], job["kind"], said, time.monotonic() - start_s))
+
+    def _measure(self, job: Mapping[str, Any]) -> list[dict[str, Any]]:
+        self._fetch_task(job["digest"])
+        artifacts = [job["files"]] + ([job["incumbent"]["files"]] if job["incumbent"] else [])
+        return [
+            tell_report(
+                self.bench.measure_files(
+                    job["digest"],
+                    {path: base64.b64decode(data) for path, data in files.items()},
+                    seeds=job["seeds"],
+                    bundle=job["bundle"],
+                )
+            )
+            for files in artifacts
+        ]
+
+    def _fetch_task(self, digest: str) -> None:
+        if (self.bench.shelf.home / digest).is_dir():
+            return
+        response = self._client.get(f"/tasks/{digest}")
+        _check(response)
+        with tarfile.open(fileobj=io.BytesIO(response.content)) as archive:
+            members = [(one.name, archive.extractfile(one)) for one in archive if one.isreg()]
+            task = build_task({name: found.read() for name, found in members if found}, f"{self.url}: {digest[:12]}")
+        if task.digest != digest:
+            raise InfrastructureError("the task came broken", where=self.url, got=task.digest[:12], wanted=digest[:12])
+        self.bench.shelf.put(task)
+
+    def _hand_in(self, job: Mapping[str, Any], verb: str, said: dict[str, Any]) -> None:
+        for wait_s in (*PATIENCE_S, None):
+            try:
+                response = self._ask(f"{job['id']}/{verb}", {"lease": job["lease"], **said})
+            except httpx.TransportError:
+                if wait_s is None:
+                    raise
+                time.sleep(wait_s)
+                continue
+            if response.status_code != 409:  # somebody else has it by now: drop the result
+                _check(response)
+            return
+
+    @contextmanager
+    def _heart(self, job: Mapping[str, Any]) -> Any:
+        """Beat while the job is worked on."""
+        done = threading.Event()
+
+        def beat() -> None:
+            while not done.wait(job["lease_s"] / 3):
+                try:
+                    self._ask(f"{job['id']}/beat", {"lease": job["lease"]})
+                except (httpx.TransportError, EvolventError):
+                    continue  # the next beat tries again; the lease outlives two
+
+        heart = threading.Thread(target=beat, daemon=True)
+        heart.start()
+        try:
+            yield
+        finally:
+            done.set()
+            heart.join()
+
+    def _ask(self, path: str, said: dict[str, Any]) -> httpx.Response:
+        response = self._client.post(f"/{path}", json=said)
+        if response.status_code in (502, 503, 504, 429):
+            raise httpx.ReadError(f"the hub says {response.status_code}")
+        if response.status_code != 409:
+            _check(response)
+        return response
+
+
+def open_worker(url: str, key: str, home: Path | str, name: str = "worker") -> Worker:
+    """A worker that keeps its tasks in a folder, with the best sandbox here."""
+    return Worker(url, key, Bench(Shelf(home)), name)
+
+
+def _check(response: httpx.Response) -> None:
+    if response.status_code in (401, 403):
+        cure = "use the key of a user with the role worker"
+        raise BadInput(
+            "the hub does not let this worker in", where=str(response.url), got=response.text[:200], cure=cure
+        )
+    if response.status_code >= 400:
+        raise InfrastructureError("the hub refused", where=str(response.url), got=response.text[:300])
+
+
+def _say(report: Mapping[str, Any]) -> str:
+    if report["outcome"] != "scored":
+        return f"invalid: {report['why']}"
+    numbers = [sum(cases) / len(cases) for cases in report["by_seed"]]
+    return f"{sum(numbers) / len(numbers):.6g}"
