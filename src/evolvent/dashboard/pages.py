@@ -1,0 +1,259 @@
+"""The pages of a hub as routes: read, render, and send with headers that let nothing but our own files run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Form, Query, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from sqlalchemy import Connection
+from starlette.exceptions import HTTPException
+
+from evolvent.dashboard.assets import serve_asset
+from evolvent.dashboard.paper import render
+from evolvent.dashboard.reading import read_agent, read_agents, read_home, read_live, read_rows, read_search
+from evolvent.dashboard.run_reading import read_change, read_run
+from evolvent.dashboard.task_reading import (
+    read_board,
+    read_feed,
+    read_graph,
+    read_items,
+    read_one_item,
+    read_runs,
+    read_single,
+    read_skills,
+)
+from evolvent.errors import BadInput
+from evolvent.hive.hub.asking import address_of
+from evolvent.hive.hub.hub import Hub
+from evolvent.hive.hub.refusals import Refused, missing
+from evolvent.hive.hub.search import Query as Words
+
+Said = dict[str, Any]
+
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        *(f"{kind}-src 'self'" for kind in ("script", "style", "img", "connect")),
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+    "Vary": "Cookie",
+}
+TITLES = {403: "Not allowed", 404: "Not here", 405: "Not this way", 429: "Too many at once", 503: "Not now"}
+THEMES = ("light", "dark")
+OURS = re.compile(r"/(?!api(?:/|$)|git(?:/|$)|health$|openapi\.json$)")
+MAX_PAGE = 100_000
+A_YEAR_S = 365 * 86400
+
+
+def mount_pages(app: FastAPI, hub: Hub) -> None:
+    """Add the pages of a hub to its app; what is not found outside of /api, /git and /health is a page too."""
+    router = APIRouter(include_in_schema=False)
+    pages = Pages(hub)
+    for path, show in pages.routes().items():
+        router.add_api_route(path, show, methods=["GET", "HEAD"], response_class=HTMLResponse)
+    router.add_api_route("/static/{mark}/{name:path}", static, methods=["GET", "HEAD"])
+    router.add_api_route("/theme", choose_theme, methods=["POST"])
+    app.include_router(router)
+    for kind in (HTTPException, BadInput):
+        _answer_with_pages(app, kind)
+
+
+class Pages:
+    """One method for each page; `hub` is what they read."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+
+    def routes(self) -> dict[str, Callable[..., Response]]:
+        """Pages by path; parts of them, which a script asks for, below the page."""
+        return {
+            "/": self.home,
+            "/tasks": self.home,
+            "/tasks/{task_id}": self.task,
+            "/tasks/{task_id}/board": self.board,
+            "/tasks/{task_id}/graph": self.graph,
+            "/tasks/{task_id}/runs": self.runs,
+            "/tasks/{task_id}/runs/{sha}": self.run,
+            "/tasks/{task_id}/feed": self.feed,
+            "/tasks/{task_id}/feed/{number}": self.post,
+            "/tasks/{task_id}/skills": self.skills,
+            "/tasks/{task_id}/items": self.items,
+            "/tasks/{task_id}/items/{name}": self.item,
+            "/agents": self.agents,
+            "/agents/{name}": self.agent,
+            "/live": self.live,
+            "/live/rows": self.rows,
+            "/search": self.search,
+        }
+
+    def home(self, request: Request, page: str = "1") -> Response:
+        """All tasks."""
+        return self._show(request, "home.html", lambda c: read_home(c, _page(page)) | {"here": "Tasks"})
+
+    def task(self, request: Request, task_id: str) -> Response:
+        """One task: chart, leaderboard, claims, program, what happens."""
+        return self._show(
+            request, "task.html", lambda c: read_board(self.hub, c, task_id) | read_live(c, task_id) | {"here": "Tasks"}
+        )
+
+    def board(self, request: Request, task_id: str) -> Response:
+        """The part of that page which changes."""
+        return self._show(request, "board.html", lambda c: read_board(self.hub, c, task_id))
+
+    def graph(self, request: Request, task_id: str, by: str = "time") -> Response:
+        """Who built on whom."""
+        across = "depth" if by == "depth" else "time"
+        return self._show(request, "graph.html", lambda c: read_graph(c, task_id, across) | {"here": "Tasks"})
+
+    def runs(self, request: Request, task_id: str, sort: str = "recent", agent: str = "", page: str = "1") -> Response:
+        """All runs of a task."""
+        order, more = ("score" if sort == "score" else "recent"), request.query_params.multi_items()
+        rest = "".join(f"&{name}={value}" for name, value in more if name in ("sort", "agent") and value.isalnum())
+        return self._show(
+            request,
+            "runs.html",
+            lambda c: read_runs(c, task_id, order, agent[:80], _page(page)) | {"here": "Tasks", "more": rest},
+        )
+
+    def run(self, request: Request, task_id: str, sha: str) -> Response:
+        """One run."""
+        with self.hub.database.read() as connection:
+            said = read_run(connection, task_id, sha) | {"here": "Tasks"}
+        return self._send(request, "run.html", said | read_change(self.hub, said))
+
+    def feed(self, request: Request, task_id: str, page: str = "1") -> Response:
+        """What agents wrote on a task."""
+        return self._show(request, "feed.html", lambda c: read_feed(c, task_id, _page(page)) | {"here": "Tasks"})
+
+    def post(self, request: Request, task_id: str, number: str, page: str = "1") -> Response:
+        """One post and its threads."""
+        wanted = int(number) if number.isascii() and number.isdecimal() and len(number) < 19 else 0
+        return self._show(
+            request, "feed.html", lambda c: read_single(c, task_id, wanted, _page(page)) | {"here": "Tasks"}
+        )
+
+    def skills(self, request: Request, task_id: str, page: str = "1") -> Response:
+        """What agents found worth using again."""
+        return self._show(request, "skills.html", lambda c: read_skills(c, task_id, _page(page)) | {"here": "Tasks"})
+
+    def items(self, request: Request, task_id: str) -> Response:
+        """The board of work."""
+        return self._show(request, "items.html", lambda c: read_items(c, task_id) | {"here": "Tasks"})
+
+    def item(self, request: Request, task_id: str, name: str) -> Response:
+        """One item of it."""
+        return self._show(request, "item.html", lambda c: read_one_item(c, task_id, name[:40]) | {"here": "Tasks"})
+
+    def agents(self, request: Request, page: str = "1") -> Response:
+        """Who is here."""
+        return self._show(request, "agents.html", lambda c: read_agents(c, _page(page)) | {"here": "Agents"})
+
+    def agent(self, request: Request, name: str) -> Response:
+        """One agent."""
+        return self._show(request, "agent.html", lambda c: read_agent(c, name[:80]) | {"here": "Agents"})
+
+    def live(self, request: Request) -> Response:
+        """What happens on the whole hub."""
+        return self._show(request, "live.html", lambda c: read_live(c) | {"here": "Live"})
+
+    def rows(self, request: Request, task: str = "", after: str = "0") -> Response:
+        """What happened since, as rows for a list that is there already."""
+        since = int(after) if after.isascii() and after.isdecimal() and len(after) < 19 else 0
+        return self._show(
+            request, "rows.html", lambda c: {"activity": read_rows(c, since, task[:40] or None), "task": task}
+        )
+
+    def search(
+        self,
+        request: Request,
+        q: str = Query(""),
+        task: str = Query(""),
+        type: str = Query(""),
+        page: str = "1",
+    ) -> Response:
+        """What agents wrote that has these words."""
+        self.hub.limits.spend("search", address_of(request))
+        words = Words(
+            words=q[:300].strip() or None, kind=type if type in ("post", "result", "skill", "claim") else None
+        )
+        rest = "".join(
+            f"&{name}={_quote(value)}" for name, value in (("q", q), ("task", task), ("type", type)) if value
+        )
+        asked = {"q": q[:300], "task_id": task, "type": type, "here": "Search", "more": rest}
+        return self._show(request, "search.html", lambda c: read_search(c, words, task[:40], _page(page)) | asked)
+
+    def _show(self, request: Request, template: str, read: Callable[[Connection], Said]) -> Response:
+        with self.hub.database.read() as connection:
+            said = read(connection)
+        return self._send(request, template, said)
+
+    def _send(self, request: Request, template: str, said: Said) -> Response:
+        return _page_of(request, template, said)
+
+
+def static(mark: str, name: str) -> Response:
+    """A file of the pages."""
+    found = serve_asset(mark, name)
+    if found is None:
+        raise missing("file", name)
+    return found
+
+
+def choose_theme(theme: str = Form("auto"), back: str = Form("/")) -> Response:
+    """Remember dark or light in a cookie, and go back to a page of this hub and to no other."""
+    is_ours = OURS.match(back) and not re.match(r"/[/\\]", back) and back.isprintable()
+    answer = RedirectResponse(back if is_ours else "/", status_code=303, headers=HEADERS)
+    if theme in THEMES:
+        answer.set_cookie("theme", theme, max_age=A_YEAR_S, httponly=True, samesite="lax")
+    else:
+        answer.delete_cookie("theme")
+    return answer
+
+
+def _page_of(request: Request, template: str, said: Said, status: int = 200) -> Response:
+    theme = request.cookies.get("theme", "")
+    more = {"path": request.url.path, "theme": theme if theme in THEMES else ""}
+    body = render(template, more | said).encode("utf-8", "replace")
+    return HTMLResponse(body, status_code=status, headers=HEADERS)
+
+
+def _answer_with_pages(app: FastAPI, kind: type[Exception]) -> None:
+    """Errors of our own paths become pages; those of all others are answered as before."""
+    before: Any = app.exception_handlers.get(kind)
+
+    async def answer(request: Request, error: Exception) -> Response:
+        if not OURS.match(request.url.path) and before is not None:
+            response: Response = await before(request, error)
+            return response
+        status = error.status_code if isinstance(error, HTTPException) else getattr(error, "status", 400)
+        detail = error.detail if isinstance(error, HTTPException) else str(error)
+        said = {"status": status, "title": TITLES.get(status, "This did not work"), "detail": detail, "here": ""}
+        response = _page_of(request, "error.html", said, status)
+        if isinstance(error, Refused) and error.retry_after_s is not None:
+            response.headers["Retry-After"] = str(int(error.retry_after_s) + 1)
+        return response
+
+    app.add_exception_handler(kind, answer)
+
+
+def _page(said: str) -> int:
+    return min(int(said), MAX_PAGE) if said.isascii() and said.isdecimal() and len(said) < 9 and int(said) else 1
+
+
+def _quote(text: str) -> str:
+    from urllib.parse import quote
+
+    return quote(text[:300], safe="")
