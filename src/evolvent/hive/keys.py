@@ -1,4 +1,4 @@
-"""Keeps the tokens of agents in files that only their owner can read, in the form that the public client reads too."""
+"""Keeps the tokens of agents in files that only their owner can read, as the public client writes them."""
 
 from __future__ import annotations
 
@@ -26,39 +26,36 @@ class Key:
         return f"Key({self.agent!r})"
 
 
-@dataclass(frozen=True)
-class Keys:
-    """The keys below a folder: `config.json` names the hub, `agents/NAME.json` holds a token each."""
+def read_key(path: Path) -> Key | None:
+    """The key in a file, None where there is none; BadInput where others can read it, or it is broken."""
+    if not path.exists():
+        return None
+    if path.stat().st_mode & 0o077:
+        cure = f"chmod 600 {path}; if others may have read it, renew the token"
+        raise BadInput("others can read this token", where=str(path), wanted="rights 600", cure=cure)
+    try:
+        said = json.loads(path.read_text("utf-8"))
+        return Key(str(said["agent_id"]), str(said["token"]))
+    except (ValueError, KeyError, TypeError):
+        cure = "delete the file, and join as a new agent"
+        raise BadInput("the file of a token is broken", where=str(path), cure=cure) from None
 
-    folder: Path
 
-    def read(self, name: str) -> Key | None:
-        """The key that is kept under a name; BadInput where others can read it, or it is broken."""
-        path = self._path(name)
-        if not path.exists():
-            return None
-        if path.stat().st_mode & 0o077:
-            cure = f"chmod 600 {path}; if others may have read it, renew the token"
-            raise BadInput("others can read this token", where=str(path), wanted="rights 600", cure=cure)
+def keep_key(path: Path, key: Key) -> None:
+    """Write a key whole or not at all; nobody else can read it at any moment."""
+    with disk_errors_at(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            said = json.loads(path.read_text("utf-8"))
-            return Key(str(said["agent_id"]), str(said["token"]))
-        except (ValueError, KeyError, TypeError):
-            cure = "delete the file, and join as a new agent"
-            raise BadInput("the file of a token is broken", where=str(path), cure=cure) from None
-
-    def keep(self, name: str, key: Key, hub: str) -> None:
-        """Keep a key under a name, and whose it is."""
-        with disk_errors_at(self.folder):
-            for folder in (self.folder, self.folder / "agents"):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write(self._path(name), {"agent_id": key.agent, "token": key.token})
-            config = self.folder / "config.json"
-            if not config.exists():
-                _write(config, {"server_url": hub, "default_agent": key.agent})
-
-    def _path(self, name: str) -> Path:
-        return self.folder / "agents" / f"{name}.json"
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(json.dumps({"agent_id": key.agent, "token": key.token}, indent=2) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def default_home() -> Path:
@@ -73,18 +70,3 @@ def hub_folder(home: Path, url: str) -> Path:
     """The folder of one hub: its host and port."""
     at = urlsplit(url)
     return home / f"{at.hostname}-{at.port or {'http': 80, 'https': 443}[at.scheme]}"
-
-
-def _write(path: Path, said: dict[str, str]) -> None:
-    """Write whole or not at all; nobody else can read it at any moment."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(json.dumps(said, indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -11,6 +11,7 @@ import base64
 import os
 import signal
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -20,6 +21,7 @@ from evolvent.hive.paths import check_commit
 
 PATIENCE_S = 120.0
 MAX_READ = 2**20  # bytes of one file of somebody's commit
+MAX_AT_ONCE = 200  # commits in one fetch
 EXCLUDED = ".hive/\n__pycache__/\n*.pyc\n"
 BRANCH = "main"
 _SETTINGS = {
@@ -53,15 +55,21 @@ class Fork:
 
 @dataclass(frozen=True)
 class WorkTree:
-    """The folders of one agent: `tree`, in which it works, and `git`, which it cannot reach."""
+    """The folders of one agent: `tree`, in which it works, and `git`, which it cannot reach (both in one if plain)."""
 
     folder: Path
     fork: Fork
+    is_plain: bool = False
 
     @property
     def tree(self) -> Path:
         """Where the files stand."""
-        return self.folder / "tree"
+        return self.folder if self.is_plain else self.folder / "tree"
+
+    @property
+    def git_dir(self) -> Path:
+        """Where git keeps its own."""
+        return self.folder / (".git" if self.is_plain else "git")
 
     def stand_on(self, commit: str, source: str = "") -> None:
         """Let the tree be exactly this commit, fetched from `source` where it is not here; `.hive` stays."""
@@ -75,6 +83,14 @@ class WorkTree:
             return
         # a run is fetched by its name: branches move
         self.git("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", source or self.fork.url, commit)
+
+    def fetch_all(self, commits: Sequence[str], source: str) -> None:
+        """Have those of these commits that can be had at once; others are fetched when they are asked for."""
+        told = self.git("cat-file", "--batch-check", stdin="".join(f"{one}\n" for one in commits).encode())
+        absent = [one for one, line in zip(commits, told.splitlines(), strict=True) if line.endswith(b" missing")]
+        for start in range(0, len(absent), MAX_AT_ONCE):
+            some = absent[start : start + MAX_AT_ONCE]
+            self._run("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", source, *map(check_commit, some))
 
     def has(self, commit: str) -> bool:
         """Whether a commit is here."""
@@ -133,15 +149,16 @@ class WorkTree:
 
     def _environment(self) -> dict[str, str]:
         login = base64.b64encode(f"{self.fork.agent}:{self.fork.key}".encode()).decode("ascii")
-        settings = {**_SETTINGS, f"http.{self.fork.url}.extraHeader": f"Authorization: Basic {login}"}
+        home = self.fork.url.rpartition("/")[0]  # a hub that is not open wants it for what is read, too
+        settings = {**_SETTINGS, f"http.{home}/.extraHeader": f"Authorization: Basic {login}"}
         numbered = {f"GIT_CONFIG_KEY_{i}": key for i, key in enumerate(settings)}
         numbered |= {f"GIT_CONFIG_VALUE_{i}": value for i, value in enumerate(settings.values())}
         who = {"NAME": self.fork.agent, "EMAIL": f"{self.fork.agent}@localhost"}
         return {
             "PATH": os.environ.get("PATH", os.defpath),
-            "HOME": str(self.folder / "git"),
+            "HOME": str(self.git_dir),
             "LC_ALL": "C",
-            "GIT_DIR": str(self.folder / "git"),
+            "GIT_DIR": str(self.git_dir),
             "GIT_WORK_TREE": str(self.tree),
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": "/dev/null",
@@ -160,14 +177,30 @@ def open_tree(folder: Path, fork: Fork) -> WorkTree:
     tree = WorkTree(folder.absolute(), fork)
     for path in (tree.folder, tree.tree):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not (tree.folder / "git" / "HEAD").exists():
+    if not (tree.git_dir / "HEAD").exists():
         tree.git("init", "--quiet", f"--initial-branch={BRANCH}")
-        exclude = tree.folder / "git" / "info" / "exclude"
+        exclude = tree.git_dir / "info" / "exclude"
         exclude.parent.mkdir(exist_ok=True)
         exclude.write_text(EXCLUDED, "utf-8")
     for lock in ("index.lock", "HEAD.lock"):  # of a git that was killed; the folder's own lock is held
-        (tree.folder / "git" / lock).unlink(missing_ok=True)
+        (tree.git_dir / lock).unlink(missing_ok=True)
     return tree
+
+
+def clone_plainly(clone_url: str, folder: Path) -> None:
+    """An ordinary clone with its key in its configuration, for a command that runs git by itself from now on."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fork = read_fork(clone_url)
+    tree = WorkTree(folder, fork, is_plain=True)
+    tree.git("init", "--quiet", f"--initial-branch={BRANCH}")
+    config = folder / ".git" / "config"
+    config.chmod(0o600)
+    fetch = "+refs/heads/*:refs/remotes/origin/*"
+    with config.open("a", encoding="utf-8") as file:  # not by git: a list of processes would show the key
+        file.write(f'[remote "origin"]\n\turl = {clone_url}\n\tfetch = {fetch}\n')
+        file.write(f'[branch "{BRANCH}"]\n\tremote = origin\n\tmerge = refs/heads/{BRANCH}\n')
+    tree.git("fetch", "--quiet", "origin")
+    tree.git("checkout", "--quiet", "-B", BRANCH, f"refs/remotes/origin/{BRANCH}")
 
 
 def read_fork(clone_url: str) -> Fork:

@@ -1,0 +1,52 @@
+"""Says what a run has shown, for those who come after: change, result, kept or not, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from evolvent.hive.proposer import Wire
+from evolvent.records import Finding
+
+
+def tell_finding(task: str, run: Wire, parent: Wire | None, cost: Mapping[str, float]) -> str:
+    """The words of a finding."""
+    finding = find(task, run, parent, cost)
+    value, before = finding.result["value"], finding.result["parent"]
+    lines = [f"change: {finding.change}", f"result: {shown(run) if value is not None else 'no official number'}"]
+    if before is not None:
+        lines[1] += f", where its parent {(parent or {})['id'][:8]} has {before:.6g}"
+    lines.append(f"kept: {'yes' if finding.kept else 'no'}, {finding.why}")
+    lines.append("cost: " + ", ".join(f"{amount:g} {name}" for name, amount in finding.budget.items() if amount))
+    return "\n".join(lines)
+
+
+def find(task: str, run: Wire, parent: Wire | None, cost: Mapping[str, float]) -> Finding:
+    """A run as the record of one experiment."""
+    before = parent["verified_score"] if parent and parent["verified"] else None
+    return Finding(
+        finding_id=f"{task}-{run['number']}",
+        change=run["tldr"],
+        budget={"evaluations": 1, "seconds": round(run.get("seconds") or 0.0, 3), **cost},
+        result={"value": run["verified_score"] if run["verified"] else None, "parent": before, "commit": run["id"]},
+        kept=run["is_kept"] is True,
+        why=_why(run),
+        parents=(run["parent_id"],) if run["parent_id"] else (),
+    )
+
+
+def shown(run: Wire) -> str:
+    """The official number with its interval."""
+    measured = run.get("measured") or {"value": run["verified_score"], "low": None, "high": None}
+    ends = "" if measured["low"] is None else f" [{measured['low']:.6g}, {measured['high']:.6g}]"
+    return f"{measured['value']:.6g}{ends}"
+
+
+def _why(run: Wire) -> str:
+    if not run["verified"]:
+        return run.get("why") or "it was called off" if run["verification_status"] != "error" else "the hub failed"
+    comparison = run.get("comparison")
+    if comparison:
+        return str(comparison["why"])
+    if run["is_kept"] is None:
+        return "not compared: it does not measure better than the best"
+    return "not better than the best of its time" if run["is_kept"] is False else "the first of all"
