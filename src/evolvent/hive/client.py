@@ -134,6 +134,10 @@ class HubClient:
         """Runs, page after page: view, sort, agent, verified_only."""
         return self._pages(_at(task, "runs"), "runs", asked)
 
+    def contributors(self, task: str) -> Iterator[Wire]:
+        """Agents, page after page, with what the hub counts of each."""
+        return self._pages(_at(task, "runs"), "entries", {"view": "contributors"})
+
     def change_run(self, task: str, sha: str, **changes: Any) -> Wire:
         """Call a run off (valid=False), or put it back."""
         return self._call("PATCH", _at(task, "runs", sha), changes, is_idempotent=True)
