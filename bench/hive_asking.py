@@ -59,9 +59,13 @@ class Asking:
             yield request("POST", f"{HOME}/feed", self.rng.choice(self.world.tokens), json.dumps(said).encode())
 
     def _votes(self) -> Iterator[bytes]:
+        """For posts of others; ours refuses a vote for one's own."""
         while True:
-            path = f"{HOME}/feed/{self.rng.randrange(len(self.world.posts)) + 1}/vote"
-            yield request("POST", path, self.rng.choice(self.world.tokens), b'{"type": "up"}')
+            number = self.rng.randrange(len(self.world.posts))
+            others = len(self.world.tokens) - 1
+            agent = (self.world.posts[number].agent + 1 + self.rng.randrange(others)) % (others + 1)
+            path = f"{HOME}/feed/{number + 1}/vote"
+            yield request("POST", path, self.world.tokens[agent], b'{"type": "up"}')
 
     def _words(self, num: int) -> str:
         return " ".join(self.rng.choices(SENTENCES, k=num))

@@ -63,8 +63,9 @@ def fill_hub(hub: Any, world: World, pushed: Sequence[Sequence[str]]) -> None:
         if not hub.database.is_sqlite:
             for name in ("posts", "comments", "claims", "skills"):
                 connection.execute(text(f"SELECT setval('{name}_id_seq', (SELECT max(id) FROM {name}))"))
-    with hub.database.engine.connect() as connection:
-        connection.execution_options(isolation_level="AUTOCOMMIT").execute(text("ANALYZE"))
+    if not hub.database.is_sqlite:  # what autovacuum does within a minute; a hub on SQLite never does it
+        with hub.database.write() as connection:
+            connection.execute(text("ANALYZE"))
 
 
 def tell_ours(hub: Any) -> str:

@@ -12,6 +12,7 @@ from evolvent.hive.hub.answers import Answer
 from evolvent.hive.hub.asking import MAX_PAGE, Agent, Page, SignedIn, TheHub, as_json, render
 from evolvent.hive.hub.identity import User
 from evolvent.hive.hub.places import base_url, upstream_url
+from evolvent.hive.hub.recent import Kept
 from evolvent.hive.hub.runs import Submission, call_off, find_run, submit, tell_run
 from evolvent.hive.hub.tasks import check_owner, take_row, take_version
 from evolvent.hive.hub.words import Body, Branch, Line
@@ -82,7 +83,7 @@ def list_runs(hub: TheHub, request: Request, task_id: TaskId, asked: Annotated[V
 
         key = ("runs", task_id, base, sort, view, agent, page.page, page.per_page)
         body = hub.answers.find(key, version, make)
-    return Response(body, media_type="application/json")
+    return Kept(body)
 
 
 @router.get("/runs/{sha}")

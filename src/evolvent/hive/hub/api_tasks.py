@@ -16,6 +16,7 @@ from evolvent.hive.hub.budgets import tell_budget
 from evolvent.hive.hub.context import build_context
 from evolvent.hive.hub.gate import give_key
 from evolvent.hive.hub.places import base_url, fork_url, push_url, upstream_url
+from evolvent.hive.hub.recent import Kept
 from evolvent.hive.hub.refusals import Refused
 from evolvent.hive.hub.scores import send_to_holdout
 from evolvent.hive.hub.tasks import (
@@ -123,7 +124,7 @@ def context(hub: TheHub, request: Request, task_id: TaskId) -> Response:
             return Answer(render(said), until)
 
         body = hub.answers.find(("context", task_id, base), version, make)
-    return Response(body, media_type="application/json")
+    return Kept(body)
 
 
 @router.get("/{task_id}/leaderboard")
@@ -138,7 +139,7 @@ def leaderboard(hub: TheHub, request: Request, task_id: TaskId, page: Paging) ->
             return Answer(render(page.tell("rows", rows[page.offset :])))
 
         body = hub.answers.find(("board", task_id, base, page.page, page.per_page), version, make)
-    return Response(body, media_type="application/json")
+    return Kept(body)
 
 
 @router.get("/{task_id}/graph")
@@ -151,7 +152,7 @@ def graph(hub: TheHub, task_id: TaskId, max_nodes: Annotated[int, Query(ge=1, le
             return Answer(render(boards.graph(connection, task_id, max_nodes)))
 
         body = hub.answers.find(("graph", task_id, max_nodes), version, make)
-    return Response(body, media_type="application/json")
+    return Kept(body)
 
 
 @router.get("/{task_id}/budget")

@@ -12,14 +12,25 @@ from starlette.exceptions import HTTPException
 
 from evolvent import __version__
 from evolvent.errors import BadInput, InfrastructureError, StoreError, VerifierError
-from evolvent.hive.hub import api_auth, api_events, api_runs, api_tasks, api_work
+from evolvent.hive.hub import (
+    api_auth,
+    api_events,
+    api_feed,
+    api_items,
+    api_runs,
+    api_search,
+    api_skills,
+    api_tasks,
+    api_work,
+)
 from evolvent.hive.hub.asking import as_json
 from evolvent.hive.hub.front import Front, Meters
 from evolvent.hive.hub.gate import git_app
 from evolvent.hive.hub.hub import Hub
+from evolvent.hive.hub.recent import Recent
 from evolvent.hive.hub.refusals import Refused
 
-PARTS = (api_auth, api_tasks, api_runs, api_work, api_events)
+PARTS = (api_auth, api_tasks, api_runs, api_feed, api_skills, api_items, api_search, api_work, api_events)
 
 
 def make_app(hub: Hub) -> FastAPI:
@@ -29,7 +40,7 @@ def make_app(hub: Hub) -> FastAPI:
         title="Evolvent hive", version=__version__, docs_url=None, redoc_url=None, openapi_url="/openapi.json"
     )
     app.state.hub, app.state.meters = hub, Meters()
-    app.add_middleware(Front, meters=app.state.meters)
+    app.add_middleware(Front, meters=app.state.meters, recent=Recent(lambda: hub.database.num_writes))
     api = APIRouter(prefix="/api")
     for part in PARTS:
         api.include_router(part.router)

@@ -38,6 +38,8 @@ class Database:
         self.is_sqlite = engine.dialect.name == "sqlite"
         # SQLite sleeps between its tries to write, a lock of threads does not
         self._alone: AbstractContextManager[Any] = threading.Lock() if self.is_sqlite else nullcontext()
+        self._counting = threading.Lock()
+        self.num_writes = 0  # of this process: what was read before the last of them may be out of date
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -48,8 +50,12 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction: all of it is kept once the block has ended, nothing of it after an error."""
-        with self._alone, self.engine.connect().execution_options(writes=True) as connection, connection.begin():
-            yield connection
+        try:
+            with self._alone, self.engine.connect().execution_options(writes=True) as connection, connection.begin():
+                yield connection
+        finally:  # after an error nobody knows whether it was kept
+            with self._counting:
+                self.num_writes += 1
 
     def close(self) -> None:
         """Give all connections back."""

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, StringConstraints
 
 from evolvent.hive.hub.answers import Answer
 from evolvent.hive.hub.hub import Hub
+from evolvent.hive.hub.recent import Kept
 from evolvent.hive.hub.words import plain
 
 NO_NUL = r"^[^\x00]*$"
@@ -44,4 +45,4 @@ ItemId = Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=N
 
 def answer_kept(hub: Hub, key: Hashable, version: Hashable, make: Callable[[], Answer]) -> Response:
     """An answer that is rendered once for each version of what it was made from."""
-    return Response(hub.answers.find(key, version, make), media_type="application/json")
+    return Kept(hub.answers.find(key, version, make))
