@@ -67,10 +67,12 @@ class Git:
         with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output:
             if isinstance(stdin, bytes):
                 given.write(stdin)
-                given.seek(0)
+                given.flush()
+            source = given if isinstance(stdin, bytes) else stdin
+            os.lseek(source.fileno(), 0, os.SEEK_SET)  # the child reads on from where the system stands, not Python
             process = subprocess.Popen(
                 self._command(words),
-                stdin=given if isinstance(stdin, bytes) else stdin,
+                stdin=source,
                 stdout=output,
                 stderr=subprocess.DEVNULL,
                 cwd=self.home,

@@ -9,9 +9,10 @@ from typing import IO
 
 from evolvent.hive.hub.refusals import Refused
 
-MAX_COMMANDS, MAX_LINE = 64, 1000
+MAX_COMMANDS, MAX_SHALLOW = 64, 1000
 NOTHING = "0" * 40
 _COMMAND = re.compile(rb"([0-9a-f]{40}) ([0-9a-f]{40}) ([!-~]{1,300})")
+_SHALLOW = re.compile(rb"shallow [0-9a-f]{40}\n?")
 _PLAIN = re.compile(r"refs/(heads|tags)/[A-Za-z0-9._/+-]{1,200}")
 
 
@@ -43,10 +44,11 @@ class PushRequest:
 
 def read_request(body: IO[bytes]) -> PushRequest:
     """The commands at the start of a push; Refused where they are none."""
-    commands, words = list[Command](), frozenset[str]()
+    commands, words, num_shallow = list[Command](), frozenset[str](), 0
     while line := _read_packet(body):
         told, _, said = line.partition(b"\0")
-        if told.startswith(b"shallow ") and len(told) <= MAX_LINE:
+        if _SHALLOW.fullmatch(told) and num_shallow < MAX_SHALLOW:
+            num_shallow += 1
             continue
         found = _COMMAND.fullmatch(told.rstrip(b"\n"))
         if found is None:

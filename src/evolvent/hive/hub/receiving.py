@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,8 +38,6 @@ def receive(repositories: Repositories, name: str, body: IO[bytes], num_bytes: i
             return Received(request.refuse(trouble))
         if num_bytes > repositories.room(name):
             return Received(request.refuse(_full(repositories)))
-        body.seek(0)
-        os.lseek(body.fileno(), 0, os.SEEK_SET)  # within its buffer a file does not move, and git reads the file
         return _take_in(repositories, name, request, body, lock)
 
 

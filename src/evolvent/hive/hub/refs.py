@@ -18,7 +18,7 @@ _OPEN = ("refs/heads/", "refs/tags/")
 
 def read_refs(repository: Path) -> dict[str, str]:
     """The branches and tags of a repository, by their full name."""
-    found = dict(_packed(repository / "packed-refs"))
+    found = {ref: name for ref, name in _packed(repository / "packed-refs") if ref.startswith(_OPEN)}
     for kind in _OPEN:
         for path in _files(repository / kind):
             name = read_ref(repository, path.relative_to(repository).as_posix())
@@ -28,11 +28,11 @@ def read_refs(repository: Path) -> dict[str, str]:
 
 
 def read_ref(repository: Path, ref: str) -> str | None:
-    """The commit that a ref names in a file of its own."""
+    """The commit that a ref names."""
     try:
         text = (repository / ref).read_text("ascii").strip()
-    except (FileNotFoundError, NotADirectoryError):  # git moved it just now
-        return None
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return dict(_packed(repository / "packed-refs")).get(ref)
     return text if _COMMIT.fullmatch(text) else None
 
 
@@ -88,5 +88,5 @@ def _packed(path: Path) -> Iterator[tuple[str, str]]:
         return
     for line in path.read_text("ascii").splitlines():
         commit, _, ref = line.partition(" ")
-        if _COMMIT.fullmatch(commit) and ref.startswith(_OPEN):
+        if _COMMIT.fullmatch(commit):
             yield ref, commit

@@ -15,7 +15,7 @@ from pathlib import Path
 from evolvent.errors import BadInput, InfrastructureError
 from evolvent.hive.commits import Taken, take
 from evolvent.hive.hub.git_process import SEARCH, Git, GitLimits
-from evolvent.hive.hub.refs import BASE, MAIN, RUNS, measure, read_ref, read_refs, write_ref
+from evolvent.hive.hub.refs import BASE, MAIN, RUNS, measure, read_ref, write_ref
 from evolvent.hive.hub.refusals import missing
 from evolvent.hive.paths import check_agent, check_commit
 from evolvent.hive.task import HiveTask
@@ -195,7 +195,7 @@ def _lock(handle: int) -> bool:
 
 
 def _lay_out(home: Path) -> None:
-    for folder in ("objects/pack", "objects/info", "refs/heads", "refs/tags", "refs/runs", "refs/hub"):
+    for folder in ("objects/pack", "refs"):
         (home / folder).mkdir(parents=True)
     (home / "HEAD").write_text(f"ref: {MAIN}\n", "ascii")
     (home / "config").write_text(_CONFIG, "ascii")
@@ -206,12 +206,12 @@ def _copy(base: Path, home: Path) -> None:
     _lay_out(home)
     shutil.copytree(base / "objects", home / "objects", dirs_exist_ok=True)
     commit = _read_known(base, MAIN)
-    for ref in (MAIN, BASE):
-        (home / ref).write_text(f"{commit}\n", "ascii")
+    # one file is quicker written than three with their folders
+    (home / "packed-refs").write_text(f"# pack-refs with: sorted\n{commit} {MAIN}\n{commit} {BASE}\n", "ascii")
 
 
 def _read_known(path: Path, ref: str) -> str:
-    commit = read_refs(path).get(ref) or read_ref(path, ref)
+    commit = read_ref(path, ref)
     if commit is None:
         raise InfrastructureError("a repository of the hub is broken", where=str(path), got=f"no {ref}")
     return commit
