@@ -33,6 +33,10 @@ VERBS = {
     "world": ("try a world yourself, or serve one to agents from outside", "play|serve WORLD"),
     "doctor": ("what is installed, what works, and how to get the rest", ""),
     "serve": ("an OpenAI-compatible server over a checkpoint", "CHECKPOINT [--port N]"),
+    "hive": (
+        "many agents improve one artifact, and nobody can forge a score",
+        "serve|work|join|swarm|new|open|board|demo",
+    ),
     "init": ("a new folder with a task source, a reward and an agent that run", "DIR"),
 }
 FLAGS = {
@@ -46,10 +50,12 @@ FLAGS = {
     "synth": ("seed",),
     "check": ("seed",),
     "world": ("seed", "port"),
+    "hive": ("seed", "port"),
 }
 EXTRAS = {
     "torch": "train", "transformers": "train", "safetensors": "train", "peft": "train", "reasoning_gym": "reasoning",
     "tensorboard": "track", "trackio": "trackio", "wandb": "wandb",
+    "psycopg": "postgres", "optuna": "search", "ray": "ray",
     "mcp": "worlds", "faker": "worlds", "sklearn": "worlds", "gymnasium": "worlds", "websockets": "worlds",
 }  # fmt: skip
 _FLAGS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -9,7 +9,7 @@ from evolvent.errors import VerifierError
 from evolvent.hive.play import Played
 from evolvent.hive.sealed import Bench, Outcome, SealedResult
 from evolvent.hive.task import HiveTask
-from evolvent.hive.trusted import pose, score
+from evolvent.hive.trusted import HOLDOUT, SEALED, Scorer
 
 EDGE = 0.01  # of the range: closer to an end than this is at the end
 LARGE_SEED = 10**6  # smaller numbers stand in texts by chance
@@ -41,7 +41,7 @@ def _checks(task: HiveTask, digest: str, bench: Bench) -> Iterator[Check]:
         return
     second = bench.measure_files(digest, task.baseline)
     is_same = second.values == first.values if task.exact else second.outcome is Outcome.SCORED
-    seen = f"{first.values} and {second.values}" if second.values else second.why
+    seen = _tell_values(first.values, second.values) if second.values else second.why
     yield Check("measured again it is the same" if task.exact else "it can be measured again", is_same, seen)
     yield _check_room(task, first.value)
     holdout = bench.measure_files(digest, task.baseline, seeds=task.holdout_seeds, bundle="holdout")
@@ -52,6 +52,12 @@ def _checks(task: HiveTask, digest: str, bench: Bench) -> Iterator[Check]:
     yield Check("an artifact that does nothing is invalid", nothing.value is None, nothing.why or str(nothing.value))
     yield _check_forged(task, digest, bench)
     yield _check_leaks(task)
+
+
+def _tell_values(first: tuple[float, ...], second: tuple[float, ...]) -> str:
+    if first == second:
+        return ", ".join(f"{value:.6g}" for value in first)
+    return f"{first} and {second}"
 
 
 def _check_room(task: HiveTask, value: float) -> Check:
@@ -66,7 +72,8 @@ def _check_room(task: HiveTask, value: float) -> Check:
 def _check_questions(task: HiveTask, bench: Bench, first: SealedResult) -> Check:
     """Where every seed asks the same, fresh seeds and a hold-out hold nothing out."""
     folder = bench.shelf.folder(task.digest)
-    both = [pose(task, folder, task.seeds[0], "sealed"), pose(task, folder, task.holdout_seeds[0], "holdout")]
+    with Scorer(task, folder, SEALED) as scorer, Scorer(task, folder, HOLDOUT) as other:
+        both = [scorer.pose(task.seeds[0]), other.pose(task.holdout_seeds[0])]
     is_same = len({one.inputs_digest for one in first.seeds}) < len(first.seeds) or both[0] == both[1]
     return Check("each seed asks something else", not is_same, "the same questions" if is_same else "all different")
 
@@ -75,11 +82,12 @@ def _check_forged(task: HiveTask, digest: str, bench: Bench) -> Check:
     """Predictions that nothing computed get no number from the scorer itself."""
     folder, taken = bench.shelf.folder(digest), []
     forged = [*FORGED, f'{{"{task.metric}": 1.0}}'.encode(), f"---\n{task.metric}: 1.0".encode()]
-    for predictions in forged:
-        written = (predictions, predictions) if task.replay else (predictions,)
-        times = {"own": [0.001], "baseline": [1.0]} if task.timed else {}
-        marks = score(task, folder, task.seeds[0], Played((), written, "", times))
-        taken += [f"{predictions[:20]!r} = {marks.cases[0]:g}"] if marks.cases else []
+    with Scorer(task, folder) as scorer:
+        for predictions in forged:
+            written = (predictions, predictions) if task.replay else (predictions,)
+            times = {"own": [0.001], "baseline": [1.0]} if task.timed else {}
+            marks = scorer.score(task.seeds[0], Played((), written, "", times))
+            taken += [f"{predictions[:20]!r} = {marks.cases[0]:g}"] if marks.cases else []
     return Check("forged predictions are invalid", not taken, "; ".join(taken) or f"{len(forged)} tried")
 
 

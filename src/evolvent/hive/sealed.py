@@ -20,7 +20,7 @@ from evolvent.hive.paths import complain, lies_in
 from evolvent.hive.play import play
 from evolvent.hive.task import HiveTask, digest_files
 from evolvent.hive.task_folder import Shelf
-from evolvent.hive.trusted import HOLDOUT, SEALED, Marks, pose, score
+from evolvent.hive.trusted import HOLDOUT, SEALED, Marks, Scorer
 from evolvent.store.origin import versions
 
 MAX_LOG = 4096
@@ -120,11 +120,13 @@ class Bench:
         sandbox = self.sandbox or best()
         results: list[SeedResult] = []
         why = taken.trouble
-        for seed in seeds if not why else ():
-            results.append(_run_seed(sandbox, task, self.shelf.folder(task.digest), taken, (seed, bundle)))
-            why = results[-1].why
-            if why:  # the mean over the other seeds would be a choice of the easy ones
-                break
+        if not why:
+            with Scorer(task, self.shelf.folder(task.digest), bundle) as scorer:
+                for seed in seeds:
+                    results.append(_run_seed(sandbox, task, scorer, taken, seed))
+                    why = results[-1].why
+                    if why:  # the mean over the other seeds would be a choice of the easy ones
+                        break
         if not seeds:
             raise BadInput("nothing is measured without seeds", where="hive", got=seeds, wanted="at least one")
         return SealedResult(
@@ -141,11 +143,10 @@ class Bench:
         )
 
 
-def _run_seed(sandbox: Sandbox, task: HiveTask, folder: Path, taken: Taken, which: tuple[int, str]) -> SeedResult:
-    seed, bundle = which
-    inputs = pose(task, folder, seed, bundle)
+def _run_seed(sandbox: Sandbox, task: HiveTask, scorer: Scorer, taken: Taken, seed: int) -> SeedResult:
+    inputs = scorer.pose(seed)
     played = play(sandbox, task, taken.files, inputs)
-    marks = Marks(why=played.why) if played.why else score(task, folder, seed, played, bundle)
+    marks = Marks(why=played.why) if played.why else scorer.score(seed, played)
     predictions = played.ran[0].files.get(task.predictions, b"")
     return SeedResult(
         seed=seed,

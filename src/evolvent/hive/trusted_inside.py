@@ -1,6 +1,7 @@
 """Runs a task's scorer in a process of its own, where no line of an artifact ever runs: predictions come in as bytes.
 
-Started from its path as `python -I -B`; nothing but the standard library may be imported here.
+Started from its path as `python -I -B`; nothing but the standard library may be imported here. The scorer's text is
+run once, and each question is answered by a fork of its own, so that no answer can depend on an earlier one.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import math
 import os
 import resource
 import sys
+import traceback
 import types
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 MAX_CASES = 100_000
 
@@ -23,15 +25,46 @@ class Invalid(Exception):
 
 
 def main() -> None:
-    """Answer one question: a header of one line and predictions come in, one JSON object goes out."""
-    answers = os.dup(1)
+    """Answer questions until there are no more: a header of one line and predictions come in, a line of JSON goes out."""
+    answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the scorer prints is log
-    header = json.loads(sys.stdin.buffer.readline())
-    written = [sys.stdin.buffer.read(size) for size in header.get("sizes", ())]
-    _limit(header["seconds"], header["memory_bytes"])
-    answer = _answer(header, written)
-    with os.fdopen(answers, "w", encoding="utf-8") as stream:
-        json.dump(answer, stream, allow_nan=False)
+    scorer = None
+    for line in iter(sys.stdin.buffer.readline, b""):
+        header = json.loads(line)
+        written = [sys.stdin.buffer.read(size) for size in header.get("sizes", ())]
+        scorer = scorer or _load(header["scorer"])
+        answers.write(_ask_a_fork(scorer, header, written) + b"\n")
+        answers.flush()
+
+
+def _ask_a_fork(scorer: types.ModuleType, header: dict[str, Any], written: list[bytes]) -> bytes:
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(ours)
+        _answer_and_end(scorer, header, written, theirs)
+    os.close(theirs)
+    with os.fdopen(ours, "rb") as stream:
+        said = stream.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return said if said and not status else json.dumps({"broke": f"exit {status}"}).encode()
+
+
+def _answer_and_end(scorer: types.ModuleType, header: dict[str, Any], written: list[bytes], answers: int) -> NoReturn:
+    try:
+        _limit(header["seconds"], header["memory_bytes"])
+        with os.fdopen(answers, "wb") as stream:
+            stream.write(json.dumps(_answer(scorer, header, written), allow_nan=False).encode())
+        status = 0
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 1
+        status = status or 1  # it left without an answer
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def read_json(data: bytes) -> Any:
@@ -42,13 +75,16 @@ def read_json(data: bytes) -> Any:
         raise Invalid(f"the predictions are not JSON: {error}") from None
 
 
-def _answer(header: dict[str, Any], written: list[bytes]) -> dict[str, Any]:
+def _load(path: str) -> types.ModuleType:
     # its text is compiled here: an import would leave a cache beside the sealed files
     sys.modules["scoring"] = sys.modules["__main__"]  # for `from scoring import Invalid, read_json`
     scorer = types.ModuleType("scorer")
-    scorer.__file__ = header["scorer"]
-    text = Path(header["scorer"]).read_bytes()
-    exec(compile(text, "sealed/score.py", "exec"), scorer.__dict__)
+    scorer.__file__ = path
+    exec(compile(Path(path).read_bytes(), "sealed/score.py", "exec"), scorer.__dict__)
+    return scorer
+
+
+def _answer(scorer: types.ModuleType, header: dict[str, Any], written: list[bytes]) -> dict[str, Any]:
     data = Path(header["data"])
     if header["verb"] == "pose":
         files = scorer.pose(header["seed"], data)

@@ -1,0 +1,65 @@
+"""`evolvent hive board`: the leaderboard of a task, as the hub measured it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from evolvent.cli.hive_serve import whole
+from evolvent.cli.hive_work import hub_of
+from evolvent.cli.main import Command, refuse_fields
+from evolvent.cli.screen import Screen
+from evolvent.errors import BadInput
+
+MARKS = {True: "kept", False: "not kept", None: ""}
+
+
+def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
+    """Ask the hub, and print a table; with --json the rows."""
+    from evolvent.hive.client import HubClient
+
+    refuse_fields(command, ("hub", "num"))
+    if len(words) != 1:
+        raise BadInput(
+            "board takes one task", where="evolvent hive board", got=" ".join(words) or "nothing", wanted="TASK"
+        )
+    screen = Screen(as_json=command.json)
+    with HubClient(hub_of(command.fields)) as client:
+        task = client.task(words[0])
+        rows = client.leaderboard(words[0], per_page=max(1, whole(command.fields, "num", 10)))["rows"]
+    print_board(screen, task, rows)
+    return {"task": words[0], "rows": rows}
+
+
+def print_board(screen: Screen, task: Mapping[str, Any], rows: list[dict[str, Any]]) -> None:
+    """The rows of a leaderboard, aligned: measured with its interval, likely, and on the hold-out."""
+    from rich.table import Table
+
+    stats = task["stats"]
+    title = f"{task['id']}: {task['metric']}, {task['direction']}  ({stats['total_runs']} runs, "
+    title += f"{stats['total_official']} official, {stats['improvements']} improvements)"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in ("#", "measured", "95 %", "likely", "hold-out"):
+        table.add_column(name, justify="right")
+    for name in ("run", "agent", "", "what"):
+        table.add_column(name, overflow="ellipsis", no_wrap=True, max_width=44)
+    for row in rows:
+        measured, likely, holdout = row["measured"], row["likely"], row["holdout"] or {}
+        table.add_row(
+            str(row["rank"]),
+            f"{measured['value']:.5g}",
+            _interval(measured),
+            f"{likely['value']:.5g}",
+            f"{holdout['value']:.5g}" if "value" in holdout else "",
+            row["id"][:8],
+            row["agent_id"],
+            "best" if row["id"] == task["best_sha"] else MARKS[row["is_kept"]],
+            row["tldr"],
+        )
+    screen.console.print(table)
+
+
+def _interval(measured: Mapping[str, Any]) -> str:
+    if measured["low"] is None:
+        return "one seed"
+    return f"{measured['low']:.4g} to {measured['high']:.4g}"

@@ -1,0 +1,188 @@
+"""`evolvent hive serve`: a hub with its pages and its own workers, until Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evolvent.cli.main import Command, refuse_fields
+from evolvent.cli.screen import Screen
+from evolvent.errors import BadInput, nearest
+
+if TYPE_CHECKING:
+    from evolvent.hive.hub.hub import Hub, Settings
+
+FIELDS = ("home", "database", "tasks", "workers", "registration", "host", "public_url", "alpha", "lease_s", "max_looks")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
+    """Serve; with --json the address is the one line on stdout, printed once the port is open."""
+    from evolvent.serve.door import serve_app
+
+    if words:
+        raise BadInput("serve takes fields alone", where="evolvent hive serve", got=words[0], wanted="tasks=golf")
+    refuse_fields(command, FIELDS)
+    screen, fields = Screen(as_json=command.json), command.fields
+    hub = open_home(fields)
+    keys = keep_keys(hub)
+    open_tasks(hub, [name for name in fields.get("tasks", "").split(",") if name], screen)
+    host, workers = fields.get("host", "127.0.0.1"), whole(fields, "workers", 1)
+    if host not in LOOPBACK and "registration" not in fields:
+        cure = "say registration=invited, or registration=open if anybody may come"
+        raise BadInput("other machines would be let in", where="host", got=host, cure=cure)
+
+    def announce(port: int) -> None:
+        url = f"http://{host if host in LOOPBACK else '127.0.0.1'}:{port}"
+        if command.json:
+            print(json.dumps({"url": url, "home": str(hub.home)}), flush=True)
+        say_where(screen, hub, url, keys)
+        started.extend(start_workers(hub, url, workers))
+
+    started: list[subprocess.Popen[bytes]] = []
+    with ended(started):
+        serve_app(build_app(hub), port=command.port, host=host, announce=announce)
+    hub.close()
+    screen.say("closed; nothing is lost: the same command goes on")
+    return {}
+
+
+def open_home(fields: Mapping[str, str]) -> Hub:
+    """The hub that the fields describe."""
+    from evolvent.hive.hub.hub import open_hub
+
+    return open_hub(fields.get("home", "hive"), fields.get("database"), read_settings(fields))
+
+
+def read_settings(fields: Mapping[str, str]) -> Settings:
+    """How the hub behaves."""
+    from evolvent.hive.hub.hub import Registration, Settings
+    from evolvent.hive.noise import KeepRule
+
+    said = fields.get("registration", "open")
+    if said not in list(Registration):
+        cure = nearest(said, [one.value for one in Registration])
+        raise BadInput("no such registration", where="registration", got=said, wanted="open|invited|closed", cure=cure)
+    return Settings(
+        registration=Registration(said),
+        public_url=fields.get("public_url", ""),
+        rule=KeepRule(number(fields, "alpha", 0.05)),
+        lease_s=number(fields, "lease_s", 60.0),
+        max_looks=whole(fields, "max_looks", 5),
+    )
+
+
+def build_app(hub: Hub) -> Any:
+    """The app of a hub, with its pages."""
+    from evolvent.dashboard import mount_pages
+    from evolvent.hive.hub.app import make_app
+
+    app = make_app(hub)
+    mount_pages(app, hub)
+    return app
+
+
+def keep_keys(hub: Hub) -> dict[str, Path]:
+    """The key files of the admin and of the hub's own workers, made once; whoever reads this folder owns the hub."""
+    from evolvent.hive.hub.identity import add_user
+
+    kept = {role: hub.home / f"{role}.key" for role in ("admin", "worker")}
+    for role, path in kept.items():
+        if path.exists():
+            continue
+        with hub.database.write() as connection:
+            key = add_user(connection, f"{role} {secrets.token_hex(3)}", role)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(key + "\n")
+    return kept
+
+
+def open_tasks(hub: Hub, names: list[str], screen: Screen) -> None:
+    """Open shipped tasks (under seeds of this hub's own) and tasks in folders."""
+    from evolvent.hive.hub.tasks import open_task
+
+    for name in names:
+        task = find_task(name, hub.secret)
+        open_task(hub, task)
+        screen.say(f"open     {task.name}  {task.metric}, {task.direction.value}, {task.budget.evaluations} tries each")
+
+
+def find_task(name: str, secret: int) -> Any:
+    """A task of a folder as it is, or one that ships under fresh seeds."""
+    from evolvent.hive.shipped import names as shipped_names
+    from evolvent.hive.shipped import shipped
+    from evolvent.hive.task_folder import read_task, reseal
+
+    if name in shipped_names():
+        return reseal(shipped(name), secret)
+    if not Path(name).is_dir():
+        cure = nearest(name, shipped_names())
+        raise BadInput(
+            "no task and no folder", where="tasks", got=name, wanted="a shipped task, or a folder", cure=cure
+        )
+    return read_task(name)
+
+
+def start_workers(hub: Hub, url: str, num: int) -> list[subprocess.Popen[bytes]]:
+    """Workers of this machine, each a process of its own."""
+    if not num:
+        return []
+    words = ["hive", "work", f"hub={url}", f"key_file={hub.home / 'worker.key'}", f"home={hub.home / 'worker'}"]
+    return [_start([*words, f"name=own-{i + 1}"]) for i in range(num)]
+
+
+def _start(words: list[str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "evolvent", *words]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+
+
+@contextmanager
+def ended(processes: list[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """See to it that what was started ends with the block."""
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def say_where(screen: Screen, hub: Hub, url: str, keys: Mapping[str, Path]) -> None:
+    """What a person needs to go on."""
+    lines = [
+        f"hub      {url}  (Ctrl-C ends it)",
+        f"folder   {hub.home}  (database, repositories, sealed tasks: whoever reads it owns the hub)",
+        f"admin    key_file={keys['admin']}",
+        f"agents   evolvent hive join TASK hub={url} agent=hill_climb",
+        f"client   HIVE_SERVER={url} hive task list   (hive-evolve 0.2)",
+    ]
+    for line in lines:
+        screen.console.print(line, markup=False, soft_wrap=True)
+
+
+def whole(fields: Mapping[str, str], name: str, default: int) -> int:
+    """A whole number >= 0 of a field."""
+    text = fields.get(name, str(default))
+    if not text.isdecimal():
+        raise BadInput("not a whole number", where=name, got=text, wanted=f"for example {default}")
+    return int(text)
+
+
+def number(fields: Mapping[str, str], name: str, default: float) -> float:
+    """A number of a field."""
+    try:
+        return float(fields.get(name, default))
+    except ValueError:
+        raise BadInput("not a number", where=name, got=fields[name], wanted=f"for example {default}") from None
