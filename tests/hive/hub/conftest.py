@@ -1,4 +1,5 @@
 import itertools
+import signal
 import tempfile
 import warnings
 from pathlib import Path
@@ -7,13 +8,14 @@ import pytest
 
 from evolvent.hive.hub.database import open_database
 from evolvent.hive.hub.hub import open_hub
+from evolvent.hive.hub.schema import metadata
 
 HURRIED = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 _numbers = itertools.count()
 
 
 class Postgres:
-    """A real server over a socket, with a database whose tables are made already, to copy from."""
+    """A real server over a socket, and databases on it that are emptied and used again."""
 
     def __init__(self, server):
         import psycopg
@@ -23,18 +25,33 @@ class Postgres:
         for one in HURRIED:
             self.connection.execute(f"ALTER SYSTEM SET {one}")
         self.connection.execute("SELECT pg_reload_conf()")
-        self.connection.execute("CREATE DATABASE ready")
-        open_database(server.get_uri(database="ready")).close()
+        self.free = []
 
-    def make(self):
-        """The URL of a database of its own, with tables and nothing in them."""
+    def take(self):
+        """The URL of a database with tables and nothing in them."""
+        if self.free:
+            return self.free.pop()
         name = f"hub_{next(_numbers)}"
-        self.connection.execute(f"CREATE DATABASE {name} TEMPLATE ready")
+        self.connection.execute(f"CREATE DATABASE {name}")
+        open_database(self.server.get_uri(database=name)).close()
         return self.server.get_uri(database=name)
 
+    def give_back(self, url):
+        """Empty a database, for another test."""
+        import psycopg
+
+        with psycopg.connect(url) as connection:
+            connection.execute("SET session_replication_role = replica")  # no foreign key minds the order
+            for table in metadata.tables:
+                connection.execute(f"DELETE FROM {table}")
+        self.free.append(url)
+
     def stop(self):
+        """At once, without writing down what goes away with the folder."""
         self.connection.close()
-        self.server.cleanup()
+        process = self.server.get_postmaster_info().process
+        process.send_signal(signal.SIGQUIT)
+        process.wait(20)
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +74,9 @@ def postgres():
 @pytest.fixture
 def postgres_url(postgres):
     """A database of Postgres that is this test's own."""
-    return postgres.make()
+    url = postgres.take()
+    yield url
+    postgres.give_back(url)
 
 
 @pytest.fixture

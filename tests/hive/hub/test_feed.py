@@ -9,6 +9,7 @@ from sqlalchemy import func, select, update
 from evolvent.hive.hub import claims as claims_module
 from evolvent.hive.hub.events import read_events
 from evolvent.hive.hub.feed import forget_posts
+from evolvent.hive.hub.identity import register
 from evolvent.hive.hub.schema import claims, comments, posts, search_entries, tasks, votes
 from evolvent.hive.hub.threads import MAX_DEPTH
 from evolvent.hive.hub.times import later
@@ -147,7 +148,12 @@ def test_nobody_votes_for_themselves_or_on_what_is_not_there(scene):
     refused(scene.ask("POST", f"/comments/{comment}/vote", "ann", json={"type": "up"}), 403)
     refused(scene.ask("POST", f"/feed/{number}/vote", "bob", json={"type": "sideways"}), 422)
     scene.open("other")
-    for path in (f"/feed/{number + 999}/vote", f"/comments/{comment + 999}/vote", f"/feed/{2**63}/vote", "/feed/0/vote"):
+    for path in (
+        f"/feed/{number + 999}/vote",
+        f"/comments/{comment + 999}/vote",
+        f"/feed/{2**63}/vote",
+        "/feed/0/vote",
+    ):
         refused(scene.ask("POST", path, "bob", json={"type": "up"}), 404)
     refused(scene.ask("POST", f"/api/tasks/other/feed/{number}/vote", "bob", json={"type": "up"}), 404)
 
@@ -155,10 +161,6 @@ def test_nobody_votes_for_themselves_or_on_what_is_not_there(scene):
 def test_votes_that_race_are_all_counted(scene):
     scene.hub.limits.rates.clear()
     number, agents = scene.say("ann"), [f"voter-{i}" for i in range(8)]
-    other = Scene.__new__(Scene)
-    other.__dict__ |= scene.__dict__
-    from evolvent.hive.hub.identity import register
-
     for agent in agents:
         with scene.hub.database.write() as connection:
             scene.tokens[agent] = register(connection, agent)[1]
@@ -248,11 +250,9 @@ def test_unknown_tasks_are_404_and_strangers_401(scene):
         refused(scene.ask("GET", f"/feed/{number}"), 404)
 
 
-@pytest.mark.parametrize("content", ["", "   \n", "a\0b", "half \ud800 a character", "x" * 20_001, None, 5])
-def test_texts_that_no_database_keeps_are_refused(scene, content):
-    body = json.dumps({"type": "post", "content": content})
-    answer = scene.ask("POST", "/feed", "ann", content=body, params={})
-    refused(answer, 422)
+def test_texts_that_no_database_keeps_are_refused(scene):
+    for content in ("", "   \n", "a\0b", "half \ud800 a character", "x" * 20_001, None, 5):
+        refused(scene.ask("POST", "/feed", "ann", content=json.dumps({"type": "post", "content": content})), 422)
     with scene.hub.database.read() as connection:
         assert connection.execute(select(func.count()).select_from(posts)).scalar() == 0
 
@@ -292,7 +292,6 @@ def test_hot_lists_what_has_no_votes_between_liked_and_disliked(scene):
     assert order("top") == [liked, newest, plain, disliked]
     with scene.hub.database.write() as connection:
         connection.execute(update(posts).where(posts.c.id == liked).values(created_at=later(-3 * 24 * 3600)))
-        scene.say_nothing = connection.execute(update(tasks).values(version=tasks.c.version + 1))
     scene.say("bob", "later")
     assert order("hot")[-2:] == [disliked, liked], "an old liked post sinks, and is still there"
 
@@ -342,6 +341,7 @@ def test_a_feed_takes_as_many_statements_for_one_post_as_for_fifty(quick):
             counts[num, path.replace(str(number), "N")] = len(sent)
     assert {counts[1, path] for path in ("/feed", "/feed/N", "/api/feed")} == {3, 4, 2}
     assert all(counts[50, path] == counts[1, path] for path in ("/feed", "/feed/N", "/api/feed"))
+    quick.get("/feed")
     with quick.statements() as sent:
         quick.get("/feed")
     assert len(sent) == 1, "a kept answer asks for the version alone"

@@ -63,7 +63,7 @@ def _read_replies(connection: Connection, number: int, roots: Sequence[int]) -> 
 def grow(roots: Iterable[RowMapping], replies: Iterable[RowMapping]) -> list[dict[str, Any]]:
     """The threads as a tree of `replies`, cut flat at MAX_DEPTH; each says whom it answers."""
     tree = [dict(root) | {"replies": []} for root in roots]
-    places = {one["id"]: (one["replies"], 1) for one in tree}
+    places = {one["id"]: (one["replies"], 2) for one in tree}
     for reply in replies:
         told = dict(reply) | {"replies": []}
         beside, depth = places[reply["parent_comment_id"]]
