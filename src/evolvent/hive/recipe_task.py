@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 FAMILY, NUM_LEVELS, NUM_TASKS = "chain", 4, 128  # held-out tasks of each level
 COLD_LEVELS, DIRECT_FRAC = 2, 0.5  # what is shown by worked solutions, and how many of them leave the tool out
-BUDGET = 16_000  # rows: a demonstration or an attempt each
+BUDGET = 18_000  # rows: a demonstration or an attempt each
+SAMPLE_ROWS = 48  # words are sampled one after the other, however few attempts are sampled side by side
 UPDATE_ROWS = 24  # an update takes as long as so many rows more than it has (8 rows 0.05 s, 96 rows 0.14 s)
 ROW_TOKENS = 24  # as many as an attempt may write on average; a short one that calls its tool has 13
 NUM_EXAMPLES = 3  # of each level, shown to the artifact
@@ -41,7 +42,7 @@ class Course:
     max_tokens: int
 
 
-def measure_recipe(recipe: Recipe, seed: int) -> list[float]:
+def measure_recipe(recipe: Recipe, seed: int, *, budget: int = BUDGET, num_tasks: int = NUM_TASKS) -> list[float]:
     """Accuracy at each level of held-out tasks of an agent that was trained from nothing by this recipe."""
     from evolvent import tasks
     from evolvent.codec import to_json
@@ -53,11 +54,11 @@ def measure_recipe(recipe: Recipe, seed: int) -> list[float]:
     from evolvent.rollouts.play import Stage
     from evolvent.store import Run
 
-    plan = bare(plan_of(recipe, seed))
+    plan = bare(plan_of(recipe, seed, budget))
     policies = build_policies(plan)
     with tempfile.TemporaryDirectory(prefix="evolvent-recipe-", dir=Path.cwd()) as folder:
         improve(plan, policies, Run.create(to_json(plan), plan.recipe, plan.seed, Path(folder) / "run"))
-    suite = Suite(num_tasks=NUM_TASKS, num_tasks_above=NUM_TASKS, num_levels=NUM_LEVELS)
+    suite = Suite(num_tasks=num_tasks, num_tasks_above=num_tasks, num_levels=NUM_LEVELS)
     how = Sampling(plan.budgets.turn_tokens, plan.temperature, seed=derive(plan.seed, "hive", "measure") >> 1)
     stage = Stage(
         world=plan.world, policies=policies, seats=plan.seats, budgets=plan.budgets, workflow=plan.workflow, how=how
@@ -72,18 +73,18 @@ def read_recipe(words: Any, space: bytes) -> dict[str, Any]:
     return dict(read_space(space, "space.json").check(words, "recipe"))
 
 
-def spend(recipe: Recipe) -> Course:
+def spend(recipe: Recipe, budget: int = BUDGET) -> Course:
     """How many steps of each kind the budget pays for: a larger step is a dearer one."""
-    for_cold = recipe["cold_share"] * BUDGET
+    for_cold = recipe["cold_share"] * budget
     rows = recipe["tasks"] * recipe["group"]
     cold_steps = int(for_cold / (recipe["cold_batch"] + UPDATE_ROWS))
-    steps = int((BUDGET - for_cold) / (rows + UPDATE_ROWS * recipe["updates"]))
+    steps = int((budget - for_cold) / (rows + SAMPLE_ROWS + UPDATE_ROWS * recipe["updates"]))
     if min(cold_steps, steps) < 1:
         raise BadInput(
             "the budget does not pay for one step of each kind",
             where="recipe",
             got=f"{cold_steps} of imitation and {steps} of practice",
-            wanted=f"at least 1 each of {BUDGET} rows",
+            wanted=f"at least 1 each of {budget} rows",
             cure="another cold_share, or fewer tasks or attempts a step",
         )
     return Course(cold_steps, steps, steps * rows * ROW_TOKENS)
@@ -100,7 +101,8 @@ def pose_tasks(seed: int) -> dict[str, Any]:
             task = source.task(FAMILY, level, index, "train")
             assert task.private is not None, task.task_id
             shown.append({"level": level, "question": task.question, "answer": task.private.answer})
-    return {"budget": BUDGET, "update_rows": UPDATE_ROWS, "row_tokens": ROW_TOKENS, "examples": shown}
+    prices = {"sample_rows": SAMPLE_ROWS, "update_rows": UPDATE_ROWS, "row_tokens": ROW_TOKENS}
+    return {"budget": BUDGET, **prices, "examples": shown}
 
 
 def run_seed(seed: int) -> int:
@@ -108,7 +110,7 @@ def run_seed(seed: int) -> int:
     return derive(seed, "hive", "recipe") >> 1
 
 
-def plan_of(recipe: Recipe, seed: int) -> Improve:
+def plan_of(recipe: Recipe, seed: int, budget: int = BUDGET) -> Improve:
     """The whole run that a recipe asks for, as a plan."""
     from evolvent.curriculum import Frontier
     from evolvent.evals.measure import Suite
@@ -116,7 +118,7 @@ def plan_of(recipe: Recipe, seed: int) -> Improve:
     from evolvent.rollouts.seat import Budgets
     from evolvent.training.optim import AdamW, Schedule
 
-    course = spend(recipe)
+    course = spend(recipe, budget)
     num_updates = course.steps * recipe["updates"]
     return Improve(
         recipe="recipe",
@@ -131,7 +133,7 @@ def plan_of(recipe: Recipe, seed: int) -> Improve:
         group_size=recipe["group"],
         updates_per_batch=recipe["updates"],
         max_tokens=course.max_tokens,
-        budgets=Budgets(turn_tokens=48, context_tokens=512, episode_tokens=128),
+        budgets=Budgets(turn_tokens=40, context_tokens=256, episode_tokens=64),
         # measured once, at the end and by us; the loop cannot be told to measure nothing
         suite=Suite(num_tasks=16, num_tasks_during=16, num_levels=1, best_of=1),
         eval_every=NEVER,

@@ -99,6 +99,7 @@ class HiveTask:
 
     def __post_init__(self) -> None:
         _check_words(self)
+        _check_texts(self)
         check_mutable(self.mutable, f"{self.where}: mutable")
         _check_predictions(self)
         _check_seeds(self)
@@ -167,6 +168,15 @@ def _check_words(task: HiveTask) -> None:
             raise BadInput("a command must be words", where=f"{task.where}: {key}", got=words, wanted=wanted)
 
 
+def _check_texts(task: HiveTask) -> None:
+    if not isinstance(task.description, str):
+        raise BadInput("a description is words", where=f"{task.where}: description", got=task.description)
+    for path in task.absent:
+        if not isinstance(path, str):
+            wanted = 'such as ["train.txt"]'
+            raise BadInput("what is absent has no path", where=f"{task.where}: absent", got=path, wanted=wanted)
+
+
 def _check_predictions(task: HiveTask) -> None:
     for key in ("predictions", "replayed"):
         path = getattr(task, key)
@@ -223,7 +233,7 @@ def _check_files(task: HiveTask) -> None:
         if path not in task.files:
             raise BadInput(f"{why} of the task is missing", where=f"{task.where}: {path}", cure=f"write {path}")
     for path in task.absent:
-        if not isinstance(path, str) or not any(lies_in(found, [path]) for found in task.below("public")):
+        if not any(lies_in(found, [path]) for found in task.below("public")):
             raise BadInput("nothing public is absent under this name", where=f"{task.where}: absent", got=path)
     if not task.baseline:
         raise BadInput(
