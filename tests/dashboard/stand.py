@@ -106,8 +106,9 @@ class Stand:
 
     def act(self, deed, agent, *words, **more):
         """What an agent does by one of the hub's functions, such as `add_post`."""
+        name = self.agent(agent)
         with self.hub.database.write() as connection:
-            return deed(connection, self.name, self.agent(agent), *words, **more)
+            return deed(connection, self.name, name, *words, **more)
 
     def close(self):
         self.client.close()

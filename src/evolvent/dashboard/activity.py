@@ -10,7 +10,7 @@ from evolvent.dashboard.wording import line
 SENTENCES = {
     "agent": "registered",
     "claim": "works on an idea",
-    "comment": "replied",
+    "comment": "replied to",
     "fork": "joined",
     "gave up": "could not be measured",
     "hold-out": "was measured on the hold-out",

@@ -7,11 +7,11 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from evolvent.dashboard.scale import Scale
+from evolvent.dashboard.scale import Scale, write_ticks
 from evolvent.dashboard.wording import counted
 
-WIDTH, EDGE = 200.0, 6.0
-LANES = (("measured", 8.0), ("likely", 16.0), ("holdout", 24.0))
+WIDTH, EDGE = 176.0, 6.0
+LANES = (("measured", 6.0), ("likely", 14.0), ("holdout", 22.0))
 WORDS = {"measured": "measured", "likely": "likely", "holdout": "hold-out"}
 
 
@@ -28,18 +28,19 @@ def draw_interval(scale: Scale, row: Mapping[str, Any]) -> Markup:
             parts.append(f'<line class="{name}" x1="{low}" x2="{max(high, low + 0.1)}" y1="{y}" y2="{y}"/>')
         parts.append(f'<circle class="{name}" cx="{value}" cy="{y}" r="3.2"/>')
         said.append(f"{WORDS[name]} {write_estimate(scale, one)}")
-    return _svg(parts, "; ".join(said) or "no number yet", 32, "interval")
+    return _svg(parts, "; ".join(said) or "no number yet", 28, "interval")
 
 
 def draw_axis(scale: Scale) -> Markup:
     """The line that the intervals of a table share, with its numbers."""
     parts = []
-    for tick in scale.ticks(3)[:5]:
+    ticks = scale.ticks(3)[:5]
+    for tick, words in zip(ticks, write_ticks(ticks), strict=True):
         x = _x(scale, tick)
         # a label at an end leans inward
         lean = "start" if x < 20 else "end" if x > WIDTH - 20 else "middle"
         parts.append(f'<line class="tick" x1="{x}" x2="{x}" y1="14" y2="19"/>')
-        parts.append(f'<text x="{x}" y="10" text-anchor="{lean}">{escape(f"{tick:.6g}")}</text>')
+        parts.append(f'<text x="{x}" y="10" text-anchor="{lean}">{words}</text>')
     return _svg(parts, "the scale of the bars", 20, "interval axis")
 
 

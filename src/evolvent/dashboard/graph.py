@@ -9,16 +9,15 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from evolvent.dashboard.scale import Scale, lay_scale
+from evolvent.dashboard.scale import Scale, lay_scale, write_ticks
 from evolvent.dashboard.wording import line, status_of
 
 Node = dict[str, Any]
 
 LEFT, RIGHT, TOP, LANE = 60.0, 26.0, 18.0, 58.0  # the lane below holds runs without a number
 HEIGHT = 460.0
-MIN_WIDTH, MAX_WIDTH = 960.0, 3200.0
+MIN_WIDTH, MAX_WIDTH = 1118.0, 3200.0
 CROWDED = 120
-MAX_LABELS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +66,9 @@ def draw_lineage(lineage: Lineage, task: str, metric: str) -> Markup:
     on_path = set(lineage.path)
     kind = "lineage crowded" if len(lineage.nodes) > CROWDED else "lineage"
     parts = [*_frame(lineage), *_edges(lineage, on_path)]
-    labelled = set(lineage.path[-MAX_LABELS:])
     for node in sorted(lineage.nodes, key=lambda node: node["sha"] in on_path):
         parts.append(_node(lineage, node, task, node["sha"] in on_path))
-    for node in lineage.nodes:
-        if node["sha"] in labelled:
-            place = lineage.places[node["sha"]]
-            above = f'x="{place.x}" y="{place.y - 11}" text-anchor="middle"'
-            parts.append(f'<text class="name" {above} aria-hidden="true">#{node.get("number")}</text>')
+    parts += _labels(lineage)
     said = f"lineage of {len(lineage.nodes)} runs by {metric}; {len(lineage.path)} of them lead to the best"
     view = f'viewBox="0 0 {lineage.width:g} {HEIGHT:g}" width="{lineage.width:g}" height="{HEIGHT:g}"'
     return Markup(f'<svg class="{kind}" {view} role="group" aria-label="{escape(said)}">{"".join(parts)}</svg>')
@@ -83,10 +77,11 @@ def draw_lineage(lineage: Lineage, task: str, metric: str) -> Markup:
 def _frame(lineage: Lineage) -> list[str]:
     right, bottom = lineage.width - RIGHT, HEIGHT - LANE
     parts = []
-    for tick in lineage.scale.ticks(6) if any(node["verified"] for node in lineage.nodes) else ():
+    ticks = lineage.scale.ticks(6) if any(node["verified"] for node in lineage.nodes) else []
+    for tick, words in zip(ticks, write_ticks(ticks), strict=True):
         y = round(bottom - lineage.scale.share(tick) * (bottom - TOP), 1)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<text x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{tick:.6g}</text>')
+        parts.append(f'<text x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{words}</text>')
     if not all(node["verified"] for node in lineage.nodes):
         parts.append(f'<rect class="lane" x="{LEFT}" y="{HEIGHT - 40}" width="{right - LEFT}" height="32" rx="5"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{HEIGHT - 20}" text-anchor="end">none</text>')
@@ -99,6 +94,7 @@ def _frame(lineage: Lineage) -> list[str]:
 def _edges(lineage: Lineage, on_path: set[str]) -> list[str]:
     plain: list[str] = []
     kept: list[str] = []
+    lost: list[str] = []  # to runs without a number, all the way down
     for node in lineage.nodes:
         parent = node.get("parent")
         if parent is None or parent not in lineage.places:
@@ -106,9 +102,24 @@ def _edges(lineage: Lineage, on_path: set[str]) -> list[str]:
         a, b = lineage.places[parent], lineage.places[node["sha"]]
         middle = round((a.x + b.x) / 2, 1)
         curve = f"M{a.x} {a.y}C{middle} {a.y} {middle} {b.y} {b.x} {b.y}"
-        (kept if node["sha"] in on_path and parent in on_path else plain).append(curve)
-    # two strokes for all edges: a page of 500 runs stays light
-    return [f'<path class="edge" d="{"".join(plain)}"/>', f'<path class="edge best" d="{"".join(kept)}"/>']
+        is_kept = node["sha"] in on_path and parent in on_path
+        (kept if is_kept else plain if node["verified"] else lost).append(curve)
+    # three strokes for all edges: a page of 500 runs stays light
+    strokes = (("edge lost", lost), ("edge", plain), ("edge best", kept))
+    return [f'<path class="{kind}" d="{"".join(curves)}"/>' for kind, curves in strokes if curves]
+
+
+def _labels(lineage: Lineage) -> list[str]:
+    """The numbers of runs on the way to the best, as far as they do not lie on each other."""
+    numbers = {node["sha"]: node.get("number") for node in lineage.nodes}
+    shown: list[Place] = []
+    for sha in reversed(lineage.path):
+        place = lineage.places[sha]
+        if all(abs(place.x - one.x) > 30 or abs(place.y - one.y) > 13 for one in shown):
+            shown.append(place)
+    named = {lineage.places[sha]: numbers[sha] for sha in lineage.path}
+    spot = 'class="name" text-anchor="middle" aria-hidden="true"'
+    return [f'<text {spot} x="{one.x}" y="{max(11.0, one.y - 11)}">#{named[one]}</text>' for one in shown]
 
 
 def _node(lineage: Lineage, node: Node, task: str, is_on_path: bool) -> str:

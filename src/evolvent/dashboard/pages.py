@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Form, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
 from evolvent.dashboard.assets import serve_asset
@@ -25,7 +26,7 @@ from evolvent.dashboard.task_reading import (
     read_single,
     read_skills,
 )
-from evolvent.errors import BadInput
+from evolvent.errors import BadInput, InfrastructureError, StoreError
 from evolvent.hive.hub.asking import address_of
 from evolvent.hive.hub.hub import Hub
 from evolvent.hive.hub.refusals import Refused, missing
@@ -54,7 +55,7 @@ HEADERS = {
 TITLES = {403: "Not allowed", 404: "Not here", 405: "Not this way", 429: "Too many at once", 503: "Not now"}
 THEMES = ("light", "dark")
 OURS = re.compile(r"/(?!api(?:/|$)|git(?:/|$)|health$|openapi\.json$)")
-MAX_PAGE = 100_000
+MAX_PAGE, MAX_SEARCH = 100_000, 20
 A_YEAR_S = 365 * 86400
 
 
@@ -67,7 +68,7 @@ def mount_pages(app: FastAPI, hub: Hub) -> None:
     router.add_api_route("/static/{mark}/{name:path}", static, methods=["GET", "HEAD"])
     router.add_api_route("/theme", choose_theme, methods=["POST"])
     app.include_router(router)
-    for kind in (HTTPException, BadInput):
+    for kind in (HTTPException, BadInput, InfrastructureError, StoreError, DBAPIError):
         _answer_with_pages(app, kind)
 
 
@@ -83,6 +84,7 @@ class Pages:
             "/": self.home,
             "/tasks": self.home,
             "/tasks/{task_id}": self.task,
+            "/tasks/{task_id}/top": self.top,
             "/tasks/{task_id}/board": self.board,
             "/tasks/{task_id}/graph": self.graph,
             "/tasks/{task_id}/runs": self.runs,
@@ -109,8 +111,12 @@ class Pages:
             request, "task.html", lambda c: read_board(self.hub, c, task_id) | read_live(c, task_id) | {"here": "Tasks"}
         )
 
+    def top(self, request: Request, task_id: str) -> Response:
+        """The upper part of that page which changes."""
+        return self._show(request, "top.html", lambda c: read_board(self.hub, c, task_id))
+
     def board(self, request: Request, task_id: str) -> Response:
-        """The part of that page which changes."""
+        """The lower part of it."""
         return self._show(request, "board.html", lambda c: read_board(self.hub, c, task_id))
 
     def graph(self, request: Request, task_id: str, by: str = "time") -> Response:
@@ -132,7 +138,7 @@ class Pages:
         """One run."""
         with self.hub.database.read() as connection:
             said = read_run(connection, task_id, sha) | {"here": "Tasks"}
-        return self._send(request, "run.html", said | read_change(self.hub, said))
+        return _page_of(request, "run.html", said | read_change(self.hub, said))
 
     def feed(self, request: Request, task_id: str, page: str = "1") -> Response:
         """What agents wrote on a task."""
@@ -193,14 +199,15 @@ class Pages:
             f"&{name}={_quote(value)}" for name, value in (("q", q), ("task", task), ("type", type)) if value
         )
         asked = {"q": q[:300], "task_id": task, "type": type, "here": "Search", "more": rest}
-        return self._show(request, "search.html", lambda c: read_search(c, words, task[:40], _page(page)) | asked)
+        return self._show(
+            request, "search.html", lambda c: read_search(c, words, task[:40], min(_page(page), MAX_SEARCH)) | asked
+        )
 
     def _show(self, request: Request, template: str, read: Callable[[Connection], Said]) -> Response:
+        if "\0" in request.url.path or any("\0" in value for value in request.query_params.values()):
+            raise missing("page", request.url.path)  # Postgres has no text with a NUL
         with self.hub.database.read() as connection:
             said = read(connection)
-        return self._send(request, template, said)
-
-    def _send(self, request: Request, template: str, said: Said) -> Response:
         return _page_of(request, template, said)
 
 
@@ -238,8 +245,7 @@ def _answer_with_pages(app: FastAPI, kind: type[Exception]) -> None:
         if not OURS.match(request.url.path) and before is not None:
             response: Response = await before(request, error)
             return response
-        status = error.status_code if isinstance(error, HTTPException) else getattr(error, "status", 400)
-        detail = error.detail if isinstance(error, HTTPException) else str(error)
+        status, detail = _read_error(error)
         said = {"status": status, "title": TITLES.get(status, "This did not work"), "detail": detail, "here": ""}
         response = _page_of(request, "error.html", said, status)
         if isinstance(error, Refused) and error.retry_after_s is not None:
@@ -247,6 +253,14 @@ def _answer_with_pages(app: FastAPI, kind: type[Exception]) -> None:
         return response
 
     app.add_exception_handler(kind, answer)
+
+
+def _read_error(error: Exception) -> tuple[int, str]:
+    if isinstance(error, HTTPException):
+        return error.status_code, str(error.detail)
+    if isinstance(error, DBAPIError):
+        return 503, "the database of the hub does not answer; try again"
+    return getattr(error, "status", 400 if isinstance(error, BadInput) else 503), str(error)
 
 
 def _page(said: str) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from evolvent.dashboard.scale import Scale, lay_scale
+from evolvent.dashboard.scale import Scale, lay_scale, write_ticks
 
 Run = dict[str, Any]
 
@@ -78,8 +78,8 @@ def draw_progress(progress: Progress, metric: str) -> Markup:
             parts.append(f'<line class="reach" x1="{x}" x2="{x}" y1="{low}" y2="{high}"/>')
         kind, size = ("dot best", 4.0) if run["is_kept"] else ("dot", 2.6)
         parts.append(f'<circle class="{kind}" cx="{x}" cy="{y}" r="{size}"/>')
-    best = progress.scale.write(progress.best[-1])
-    said = f"{metric} of {len(progress.runs)} measured runs; the best that was kept is {best}"
+    last = progress.scale.write(progress.best[-1])
+    said = f"{metric} of {len(progress.runs)} measured runs; the best that was kept is {last}"
     view = f"0 0 {WIDTH:g} {HEIGHT:g}"
     return Markup(
         f'<svg class="progress" viewBox="{view}" role="img" aria-label="{escape(said)}">{"".join(parts)}</svg>'
@@ -88,10 +88,11 @@ def draw_progress(progress: Progress, metric: str) -> Markup:
 
 def _axes(progress: Progress) -> list[str]:
     parts = []
-    for tick in progress.scale.ticks(5):
+    ticks = progress.scale.ticks(5)
+    for tick, words in zip(ticks, write_ticks(ticks), strict=True):
         _, y = _at(progress, 0, tick)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<text x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{tick:.6g}</text>')
+        parts.append(f'<text x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{words}</text>')
     first, last = _ends(progress.runs)
     for number in sorted({first, (first + last) // 2, last}):
         x, _ = _at(progress, number, progress.scale.low)

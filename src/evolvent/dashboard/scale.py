@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from evolvent.dashboard.wording import DASH, MINUS
@@ -56,6 +56,18 @@ def write_number(value: float | None, decimals: int = 4) -> str:
         return DASH
     said = f"{value:.5g}" if decimals < 0 or abs(value) >= 1e9 else f"{value:,.{decimals}f}"
     return said.replace("-", MINUS)
+
+
+def write_ticks(values: Sequence[float]) -> list[str]:
+    """Numbers at an axis, all with as many decimals as the finest of them needs.
+
+    >>> write_ticks([0.9, 0.95, 1.0])
+    ['0.90', '0.95', '1.00']
+    """
+    if any(abs(value) >= 1e6 or 0 < abs(value) < 1e-5 for value in values):
+        return [write_number(value, -1) for value in values]
+    said = [f"{value:.6f}".rstrip("0") for value in values]
+    return [write_number(value, max(len(one.partition(".")[2]) for one in said)) for value in values]
 
 
 def _decimals(span: float, largest: float) -> int:

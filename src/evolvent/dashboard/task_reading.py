@@ -182,7 +182,7 @@ def _one(connection: Connection, task_id: str, which: Any) -> Said | None:
 def _gain(baseline: float | None, best: float | None, scale: Scale) -> str:
     if baseline is None or best is None or best == baseline:
         return ""
-    return f"{'+' if best > baseline else ''}{scale.write(best - baseline)} to the best"
+    return f"{'+' if best > baseline else ''}{scale.write(best - baseline)} since"
 
 
 def _walk_up(sha: str | None, parents: Mapping[str, str | None]) -> list[str]:

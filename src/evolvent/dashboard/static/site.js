@@ -14,10 +14,11 @@
     tip.className = "tip";
     tip.hidden = true;
     const options = {
-      width: last, height: 260, legend: { show: false },
+      width: last, height: 260, padding: [10, 10, 0, 0], legend: { show: false },
       cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
       scales: { x: { time: false, range: (_, low, high) => [low - 0.5, high + 0.5] }, y: { range: data.range } },
-      axes: [axis({ incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] }), axis({ size: 62 })],
+      axes: [axis({ incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000], size: 28, gap: 6 }),
+        axis({ size: 54, values: (_, all, __, ___, step) => all.map((one) => written(one, Math.max(0, Math.ceil(-Math.log10(step) - 1e-9)))) })],
       series: [{}, { show: true, paths: () => null, points: { show: false } },
         { stroke: colour("--mark"), width: 2, paths: uPlot.paths.stepped({ align: 1 }), points: { show: false } }],
       hooks: { draw: [(plot) => drawRuns(plot, data)], setCursor: [(plot) => point(plot, data, tip)] },
@@ -122,10 +123,22 @@
     addEventListener("pagehide", () => source.close());
   }
 
+  // ages are told by the server, and grow old on a page that stays open
+  function tellAges() {
+    for (const one of document.querySelectorAll("time[datetime]")) {
+      const seconds = (Date.now() - Date.parse(one.dateTime)) / 1000;
+      if (!(seconds >= 5 && seconds < 30 * 86400)) continue;
+      const [size, unit] = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]].find(([least]) => seconds >= least);
+      const words = `${Math.floor(seconds / size)} ${unit} ago`;
+      if (one.textContent !== words) one.textContent = words;
+    }
+  }
+
   document.addEventListener("DOMContentLoaded", () => {
     drawCharts();
     const list = document.querySelector("[data-stream]");
     if (list && typeof EventSource !== "undefined") watch(list);
+    setInterval(tellAges, 20_000);
     addEventListener("resize", fitCharts);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawCharts);
   });
