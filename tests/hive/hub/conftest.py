@@ -1,3 +1,5 @@
+import contextlib
+import functools
 import itertools
 import signal
 import tempfile
@@ -5,9 +7,12 @@ import warnings
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 
+from evolvent.hive.hub.answers import Answers
 from evolvent.hive.hub.database import open_database
 from evolvent.hive.hub.hub import open_hub
+from evolvent.hive.hub.limits import Limits
 from evolvent.hive.hub.schema import metadata
 
 HURRIED = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
@@ -41,9 +46,8 @@ class Postgres:
         import psycopg
 
         with psycopg.connect(url) as connection:
-            connection.execute("SET session_replication_role = replica")  # no foreign key minds the order
-            for table in metadata.tables:
-                connection.execute(f"DELETE FROM {table}")
+            for table in reversed(metadata.sorted_tables):
+                connection.execute(f"DELETE FROM {table.name}")
         self.free.append(url)
 
     def stop(self):
@@ -106,6 +110,40 @@ def client(hub):
 def any_client(any_hub):
     """Somebody who speaks to a hub on each database in turn."""
     yield from _speak(any_hub)
+
+
+@pytest.fixture(scope="session")
+def stages(request, tmp_path_factory):
+    """Hubs that many tests use in turn, with who speaks to them, by database: an app takes long to make."""
+    with contextlib.ExitStack() as stack:
+
+        def make(kind):
+            url = request.getfixturevalue("postgres").take() if kind == "postgres" else None
+            hub = open_hub(tmp_path_factory.mktemp(kind) / "hub", url)
+            stack.callback(hub.close)
+            return hub, stack.enter_context(contextlib.contextmanager(_speak)(hub))
+
+        yield functools.cache(make)
+
+
+@pytest.fixture
+def speaker(stages):
+    """Who speaks to a hub on SQLite without tasks and agents; what it keeps in files is not looked after."""
+    return _enter(*stages("sqlite"))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def any_speaker(request, stages):
+    """The same on each database in turn."""
+    return _enter(*stages(request.param))
+
+
+def _enter(hub, speaking):
+    with hub.database.write() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(delete(table))
+    hub.limits, hub.answers = Limits(), Answers()
+    return speaking
 
 
 def _speak(hub):

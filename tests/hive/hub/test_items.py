@@ -12,8 +12,8 @@ from hive.hub.scene import Scene, refused
 
 
 @pytest.fixture
-def scene(any_client):
-    return Scene(any_client)
+def scene(any_speaker):
+    return Scene(any_speaker)
 
 
 def add(scene, title="work", **more):
@@ -69,8 +69,8 @@ WRONG = [
 METADATA = ['{"x": "' + "y" * 16_400 + '"}', '{"x": NaN}', '{"x": 1e999}', '{"x": ' * 40 + "1" + "}" * 40]
 
 
-def test_what_an_item_may_say_is_bounded(client):
-    scene = Scene(client)
+def test_what_an_item_may_say_is_bounded(speaker):
+    scene = Scene(speaker)
     for wrong in WRONG:
         refused(scene.ask("POST", "/items", "ann", json=wrong), 422)
     for metadata in METADATA:
@@ -235,8 +235,8 @@ def test_every_change_of_an_item_stands_in_the_log(scene):
     assert {one["data"]["id"] for one in told} == {item} and json.dumps(told)
 
 
-def test_listing_items_takes_as_many_statements_for_one_as_for_many(client):
-    scene, counts = Scene(client), []
+def test_listing_items_takes_as_many_statements_for_one_as_for_many(speaker):
+    scene, counts = Scene(speaker), []
     for num in (1, 20):
         for _ in range(num):
             item = add(scene)["id"]

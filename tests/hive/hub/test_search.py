@@ -7,8 +7,8 @@ from hive.hub.scene import Scene, refused
 
 
 @pytest.fixture
-def scene(any_client):
-    return Scene(any_client)
+def scene(any_speaker):
+    return Scene(any_speaker)
 
 
 def found(scene, **params):
@@ -75,8 +75,8 @@ def test_signs_of_a_database_s_own_language_are_nothing_but_signs(scene):
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(words=st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), max_size=60))
-def test_no_words_break_a_search(any_hub, words):
-    with any_hub.database.read() as connection:
+def test_no_words_break_a_search(any_speaker, words):
+    with any_speaker.app.state.hub.database.read() as connection:
         search.find_entries(connection, "golf", search.Query(words=words), most=5)
 
 
@@ -104,8 +104,8 @@ def test_what_others_liked_comes_first_where_that_is_asked(scene):
 
 
 @pytest.mark.parametrize(("direction", "best"), [("minimize", "one"), ("maximize", "three")])
-def test_scores_sort_by_what_was_measured_and_never_by_what_was_claimed(any_client, direction, best):
-    scene = Scene(any_client, direction=direction)
+def test_scores_sort_by_what_was_measured_and_never_by_what_was_claimed(any_speaker, direction, best):
+    scene = Scene(any_speaker, direction=direction)
     order = ["one", "two", "three"]
     for value, name in enumerate(order, start=1):
         scene.say("ann", name, run_id=scene.run("ann", float(value), claim=-100.0 * value))
@@ -124,8 +124,8 @@ def test_a_search_stays_in_its_task(scene):
         assert scene.ask("GET", f"/search?{wrong}").status_code in (400, 422)
 
 
-def test_a_search_is_one_statement_and_many_words_are_bounded(client):
-    scene = Scene(client)
+def test_a_search_is_one_statement_and_many_words_are_bounded(speaker):
+    scene = Scene(speaker)
     scene.hub.limits.rates.clear()
     for i in range(15):
         scene.say("ann", f"some words {i}")

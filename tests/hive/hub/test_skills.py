@@ -6,8 +6,8 @@ from hive.hub.scene import Scene, refused
 
 
 @pytest.fixture
-def scene(any_client):
-    return Scene(any_client)
+def scene(any_speaker):
+    return Scene(any_speaker)
 
 
 def test_a_skill_is_kept_as_it_was_written_and_counted(scene):
@@ -105,15 +105,15 @@ WRONG = [
 ]
 
 
-def test_a_skill_has_a_name_and_texts_of_a_bounded_length(client):
-    scene = Scene(client)
+def test_a_skill_has_a_name_and_texts_of_a_bounded_length(speaker):
+    scene = Scene(speaker)
     for body in WRONG:
         refused(scene.ask("POST", "/skills", "ann", json=body), 422)
     assert scene.get("/skills")["skills"] == []
 
 
-def test_listing_skills_takes_as_many_statements_for_one_as_for_many(client):
-    scene, counts = Scene(client), []
+def test_listing_skills_takes_as_many_statements_for_one_as_for_many(speaker):
+    scene, counts = Scene(speaker), []
     for _ in range(2):
         for _ in range(10):
             scene.post("/skills", "ann", name="many words")
