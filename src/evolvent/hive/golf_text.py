@@ -11,23 +11,67 @@ import hashlib
 import importlib.util
 import inspect
 import json
+import lzma
+from collections import Counter
 from pathlib import Path
 
 from evolvent.errors import InfrastructureError
 
 MIN_CHARS = 800
 # by the first digit of a document's hash: what agents train on, what ranks them, and what is held out
-SHARES = {"public/train.txt": "01234", "sealed/pool.json": "56789ab", "holdout/pool.json": "cdef"}
+TRAIN, PRIMER = "public/train.txt", "public/weights/primer.lzma"
+SHARES = {TRAIN: "01234", "sealed/pool.json": "56789ab", "holdout/pool.json": "cdef"}
+PRIMER_BYTES, PASSAGE_BYTES, GRAM_BYTES = 16000, 256, 8
 
 
 def text_files() -> dict[str, bytes]:
     """The texts of the task `golf`, by their path in it: no document lies in two of them."""
     documents = _documents()
     parts = {path: [d for d in documents if _hash(d)[0] in digits] for path, digits in SHARES.items()}
-    return {
+    files = {
         path: "\n\n".join(part).encode() if path.endswith(".txt") else json.dumps(part).encode()
         for path, part in parts.items()
     }
+    return {**files, PRIMER: _pack(choose_typical(files[TRAIN], PRIMER_BYTES))}
+
+
+@functools.cache
+def choose_typical(text: bytes, num_bytes: int) -> bytes:
+    """About so many bytes of a text, passages whose short strings are frequent in it and were in no earlier one.
+
+    One from each stretch of the text, as the dictionaries of zstd are trained (its COVER; Liao et al. 2016).
+    """
+    grams = Counter(_grams(text))
+    passages = _passages(text)
+    stretch = max(1, len(passages) * PASSAGE_BYTES // num_bytes)
+    known: set[bytes] = set()
+
+    def worth(passage: bytes) -> float:
+        return sum(grams[gram] - 1 for gram in set(_grams(passage)) - known) / len(passage)
+
+    chosen = []
+    for start in range(0, len(passages), stretch):
+        chosen.append(max(passages[start : start + stretch], key=worth))
+        known.update(_grams(chosen[-1]))
+    return b"".join(chosen)[:num_bytes]
+
+
+def _grams(text: bytes) -> list[bytes]:
+    return [text[i : i + GRAM_BYTES] for i in range(len(text) - GRAM_BYTES + 1)]
+
+
+def _passages(text: bytes) -> list[bytes]:
+    """Whole lines, a few together."""
+    passages = [b""]
+    for line in text.splitlines(keepends=True):
+        if len(passages[-1]) >= PASSAGE_BYTES:
+            passages.append(b"")
+        passages[-1] += line
+    return passages
+
+
+def _pack(data: bytes) -> bytes:
+    return lzma.compress(data, lzma.FORMAT_ALONE, preset=9 | lzma.PRESET_EXTREME)
 
 
 @functools.cache

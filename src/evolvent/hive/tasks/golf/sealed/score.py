@@ -8,7 +8,7 @@ from scoring import Invalid
 
 from evolvent.hive.golf import bits_of_code
 
-NUM_BYTES = 6000
+NUM_BYTES = 4000
 
 
 def pose(seed, data):
