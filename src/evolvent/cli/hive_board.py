@@ -38,11 +38,12 @@ def print_board(screen: Screen, task: Mapping[str, Any], rows: list[dict[str, An
     stats = task["stats"]
     title = f"{task['id']}: {task['metric']}, {task['direction']}  ({stats['total_runs']} runs, "
     title += f"{stats['total_official']} official, {stats['improvements']} improvements)"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, expand=True)
     for name in ("#", "measured", "95 %", "likely", "hold-out"):
-        table.add_column(name, justify="right")
-    for name in ("run", "agent", "", "what"):
-        table.add_column(name, overflow="ellipsis", no_wrap=True, max_width=44)
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("run", "agent", ""):
+        table.add_column(name, no_wrap=True)
+    table.add_column("what", overflow="ellipsis", no_wrap=True, min_width=8, ratio=1)
     for row in rows:
         measured, likely, holdout = row["measured"], row["likely"], row["holdout"] or {}
         table.add_row(

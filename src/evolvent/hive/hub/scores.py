@@ -60,7 +60,10 @@ def recount(hub: Hub, connection: Connection, task_id: str) -> None:
 
 
 def send_to_holdout(hub: Hub, connection: Connection, task_id: str) -> list[str]:
-    """Ask for the hold-out of the best runs that have not seen it, of `max_looks` over the life of a task."""
+    """Ask for the hold-out of the best runs that have not seen it, of `max_looks` over the life of a task.
+
+    The baseline sees it too: nobody chose it, so it costs no look.
+    """
     columns = (runs.c.sha, runs.c.agent_id, runs.c.number, runs.c.value, runs.c.is_valid, runs.c.holdout)
     found = connection.execute(select(*columns).where(runs.c.task_id == task_id, runs.c.value.is_not(None))).all()
     asked = set(
@@ -71,8 +74,10 @@ def send_to_holdout(hub: Hub, connection: Connection, task_id: str) -> list[str]
         if row.holdout is None and row.sha not in asked
         else BoardRun(task_id, row.sha, row.agent_id, row.number, None, None, (row.value,), (), (0.0,), row.is_valid)
         for row in found
+        if row.number > 1
     ]
     due = [run.commit for run in due_for_holdout(board, _direction(connection, task_id), hub.settings.max_looks)]
+    due += [row.sha for row in found if row.number == 1 and row.sha not in asked and row.sha not in due]
     record(connection, "hold-out asked", task=task_id, data={"num": len(due)})
     for sha in due:
         enqueue(connection, task_id, sha, "holdout")
@@ -214,7 +219,7 @@ def _settle_holdout(hub: Hub, connection: Connection, job: Job, reports: list[Re
     kept: Mapping[str, Any] = {"why": report.why[:500]}
     if shown is not None:
         ends = [end if math.isfinite(end) else None for end in (shown.low, shown.high)]
-        kept = {"value": shown.value, "low": ends[0], "high": ends[1], "num": shown.num}
+        kept = {"value": shown.value, "low": ends[0], "high": ends[1], "num": shown.num, "numbers": report.numbers}
     _change_run(connection, job, {"holdout": json.dumps(kept)})
     recount(hub, connection, job.task_id)
 
