@@ -119,7 +119,14 @@ def drive(agent: CommandAgent, task: Mapping[str, Any], clone: Callable[[Path], 
         remove_tree(tree)  # a clone that was interrupted; no command has run in it
         answer = clone(tree)
         (tree / ".git" / "info").mkdir(exist_ok=True)
-        (tree / ".git" / "info" / "exclude").write_text(".hive/\nrun.log\n__pycache__/\n", "utf-8")
+        left = [
+            ".hive/",
+            "/run.log",
+            "__pycache__/",
+            "/inputs/",
+            *(task.get(key) for key in ("predictions", "replayed")),
+        ]
+        (tree / ".git" / "info" / "exclude").write_text("".join(f"{name}\n" for name in left if name), "utf-8")
         made.write_text(json.dumps({"mode": "fork", "fork_url": answer.get("fork_url", ""), "key_path": ""}), "utf-8")
     prompt = prompt_free(task)
     lay_notes(tree, agent.seat, {"prompt.md": prompt, "fork.json": made.read_text("utf-8")})
