@@ -7,10 +7,10 @@ import threading
 
 from evolvent.hive.hub.app import make_app
 from evolvent.hive.hub.hub import Settings, open_hub
+from evolvent.hive.hub.jobs import take_back
 from evolvent.hive.hub.orders import next_order
 from evolvent.hive.hub.reports import tell_report
 from evolvent.hive.hub.scores import settle
-from evolvent.hive.hub.jobs import take_back
 from evolvent.hive.hub.tasks import open_task
 from evolvent.hive.noise import KeepRule
 from evolvent.hive.sealed import Bench

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal
@@ -148,9 +148,9 @@ class Space:
         """The whole new content of the file."""
         return (json.dumps({one.name: point[one.name] for one in self.params}, indent=1) + "\n").encode()
 
-    def key(self, point: Point) -> str:
-        """A text that is the same for the same point and no other."""
-        return json.dumps([point[one.name] for one in self.params])
+    def key(self, point: Point) -> Hashable:
+        """What is the same for the same point and no other: 1 is not true."""
+        return tuple((type(point[one.name]), point[one.name]) for one in self.params)
 
     def tell(self, point: Point, parent: Point | None) -> str:
         """In a few words what differs from the parent: `order 3 -> 4, rate 0.1 -> 0.05`."""
