@@ -11,7 +11,7 @@ from evolvent.hive.hub.hub import Settings, open_hub
 from evolvent.hive.hub.identity import register
 from evolvent.hive.hub.jobs import take_back
 from evolvent.hive.hub.orders import next_order
-from evolvent.hive.hub.repositories import name_base, name_fork
+from evolvent.hive.hub.repositories import name_fork
 from evolvent.hive.hub.runs import Submission, submit
 from evolvent.hive.hub.scores import settle
 from evolvent.hive.hub.tasks import Opening, open_task
@@ -60,7 +60,7 @@ class Stand:
         self.app = make_app(self.hub)
         mount_pages(self.app, self.hub)
         self.client = TestClient(self.app, raise_server_exceptions=True)
-        self.rng = Random(1)
+        self.why, self.log = "predictions.json is missing", "Traceback: KeyError 'x'\n"
 
     def agent(self, name):
         """Register an agent with a fork of its own, unless it is there."""
@@ -97,12 +97,15 @@ class Stand:
     def report(self, sha, seeds):
         number = self.numbers[sha]
         if number is None:
-            return {"outcome": "invalid", "why": "predictions.json is missing", "log": "Traceback: KeyError 'x'\n"}
+            return {"outcome": "invalid", "why": self.why, "log": self.log}
         by_seed = [[number + Random(f"{sha}{seed}{i}").gauss(0, 0.004) for i in range(4)] for seed in seeds]
         return {"outcome": "scored", "by_seed": by_seed, "log": "packed 120 instances\nmean fill 0.9\n", "seconds": 1.3}
 
     def get(self, path, **more):
         return self.client.get(path, **more)
+
+    def page(self, path):
+        return self.get(path).text
 
     def act(self, deed, agent, *words, **more):
         """What an agent does by one of the hub's functions, such as `add_post`."""
@@ -127,7 +130,3 @@ def make_task(folder, name, direction):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text, "utf-8")
     return read_task(folder)
-
-
-def base_repository(stand):
-    return stand.hub.repositories.path(name_base(stand.name))

@@ -13,6 +13,7 @@ SENTENCES = {
     "comment": "replied to",
     "fork": "joined",
     "gave up": "could not be measured",
+    "hold-out asked": "asked for the hold-out",
     "hold-out": "was measured on the hold-out",
     "invalid": "is invalid",
     "item": "wrote down work",

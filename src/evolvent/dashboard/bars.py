@@ -34,7 +34,7 @@ def draw_interval(scale: Scale, row: Mapping[str, Any]) -> Markup:
 def draw_axis(scale: Scale) -> Markup:
     """The line that the intervals of a table share, with its numbers."""
     parts = []
-    ticks = scale.ticks(3)[:5]
+    ticks = scale.ticks(4)[:5]
     for tick, words in zip(ticks, write_ticks(ticks), strict=True):
         x = _x(scale, tick)
         # a label at an end leans inward

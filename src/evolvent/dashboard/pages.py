@@ -136,6 +136,7 @@ class Pages:
 
     def run(self, request: Request, task_id: str, sha: str) -> Response:
         """One run."""
+        _check_words(request)
         with self.hub.database.read() as connection:
             said = read_run(connection, task_id, sha) | {"here": "Tasks"}
         return _page_of(request, "run.html", said | read_change(self.hub, said))
@@ -204,8 +205,7 @@ class Pages:
         )
 
     def _show(self, request: Request, template: str, read: Callable[[Connection], Said]) -> Response:
-        if "\0" in request.url.path or any("\0" in value for value in request.query_params.values()):
-            raise missing("page", request.url.path)  # Postgres has no text with a NUL
+        _check_words(request)
         with self.hub.database.read() as connection:
             said = read(connection)
         return _page_of(request, template, said)
@@ -228,6 +228,12 @@ def choose_theme(theme: str = Form("auto"), back: str = Form("/")) -> Response:
     else:
         answer.delete_cookie("theme")
     return answer
+
+
+def _check_words(request: Request) -> None:
+    """404 for an address with a NUL in it, which no text in Postgres can have."""
+    if any("\0" in said for said in (request.url.path, *request.query_params.values(), *request.path_params.values())):
+        raise missing("page", request.url.path)
 
 
 def _page_of(request: Request, template: str, said: Said, status: int = 200) -> Response:

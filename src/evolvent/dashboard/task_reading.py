@@ -74,7 +74,8 @@ def read_graph(connection: Connection, task_id: str, by: str) -> Said:
     said = read_task(connection, task_id)
     task = said["task"]
     asked = select(runs.c.sha, runs.c.parent_sha).where(runs.c.task_id == task_id)
-    path = _walk_up(task["best_sha"], dict(connection.execute(asked).tuples().all()))
+    parents = {row.sha: row.parent_sha for row in connection.execute(asked)}
+    path = _walk_up(task["best_sha"], parents)
     found = boards.graph(connection, task_id, NUM_DRAWN)
     older = set(path) - {node["sha"] for node in found["nodes"]}
     nodes = [*found["nodes"], *(_node(one) for one in _take(connection, task_id, older))]
