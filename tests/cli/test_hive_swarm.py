@@ -7,10 +7,12 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import pytest
 
+from evolvent.cli.hive_member import _Steady
 from evolvent.cli.hive_swarm_screen import _read_on
 from evolvent.errors import BadInput, StoreError
 from evolvent.hive.agent_process import find_marked
@@ -283,3 +285,10 @@ def test_a_log_is_read_from_its_end_and_on_as_it_grows(tmp_path):
     assert _read_on(log, 4) == (["two"], 8)
     log.write_bytes(b"new\n")
     assert _read_on(log, 8) == (["new"], 4)
+
+
+def test_words_that_find_no_room_end_no_agent(capfd):
+    with Path("/dev/full").open("wb") as full:
+        print("lost", file=_Steady(full.fileno()), flush=True)
+    print("kept \udc00", file=_Steady(1), flush=True)
+    assert capfd.readouterr().out == "kept ?\n"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from evolvent.cli.hive_agents import build_command_agent
 from evolvent.errors import BadInput
 from evolvent.hive.agent_files import lay_home, read_report, remove_tree
 from evolvent.hive.agent_process import LogFile, find_marked
@@ -343,3 +344,44 @@ def test_what_an_agent_reads_holds_the_runs_claims_and_skills_of_the_others(tmp_
     for words in ("first fit -> 0.92, kept", "late", "best fit", "items.sort()", "triplets are hard", "7 evaluations"):
         assert words in text, words
     assert "\x1b" not in text and "higher is better" in text and TOLD["mutable"][0] in text
+
+
+# ---------------------------------------------------------------- as the command line builds it
+
+
+def test_a_script_that_the_command_names_is_found_from_where_the_user_is(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("import sys\nprint(sys.argv[1:])\n")
+    (tmp_path / "data").write_text("not named as a file")
+    monkeypatch.chdir(tmp_path)
+    seat = make_seat(tmp_path)
+    fields = {"limit_s": "20", "other": "1"}
+    agent = build_command_agent(f"{sys.executable} mine.py data '{{prompt_file}}'", fields, seat, lambda _: None)
+    propose(agent, seat)
+    assert seat.log.read_text() == "['data', '/agent/tree/.hive/prompt.md']\n"
+    assert fields == {"other": "1"} and agent.limit_s == 20 and agent.isolate is Isolate.BWRAP
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"mode": "twice"}, "unknown mode"),
+        ({"limit_s": "0"}, "needs time"),
+        ({"limit_s": "soon"}, "not a number"),
+        ({"see": "/no/such/place"}, "nothing to see"),
+        ({"isolate": "docker"}, "unknown isolation"),
+    ],
+)
+def test_wrong_fields_of_a_command_are_refused(tmp_path, fields, complaint):
+    with pytest.raises(BadInput, match=complaint):
+        build_command_agent("true now", fields, make_seat(tmp_path), lambda _: None)
+
+
+def test_a_variable_that_is_not_set_is_missed_before_the_first_try(tmp_path):
+    with pytest.raises(BadInput, match="not set"):
+        build_command_agent("true now", {"env": "NO_SUCH_KEY_HERE"}, make_seat(tmp_path), lambda _: None)
+
+
+def test_where_nothing_isolates_a_plain_warning_is_said(tmp_path):
+    said = []
+    build_command_agent("true now", {"isolate": "none"}, make_seat(tmp_path), said.append)
+    assert said == ["warning: isolate=none: the agent's command can read and change all that you can"]

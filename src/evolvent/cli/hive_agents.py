@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 COMMAND_FIELDS = ("mode", "limit_s", "grace_s", "isolate", "see", "env")
 EDIT_FIELDS = ("context_tokens", "answer_tokens", "temperature", "price", "api_key_env", "eval_s", "timeout_s")
+SCRIPTS = (".py", ".sh", ".js", ".mjs", ".rb", ".pl")
 Tell = Callable[[str], None]
 
 
@@ -32,7 +34,8 @@ def build_command_agent(command: str, fields: dict[str, str], seat: Seat, tell: 
     isolate, warning = choose(own.get("isolate"))
     if warning:
         tell(f"warning: {warning}")
-    see = tuple(check_sight(Path(word), seat.folder) for word in _words(own.get("see", "")))
+    command, named = settle_command(command)
+    see = tuple(check_sight(path, seat.folder) for path in (*named, *map(Path, _words(own.get("see", "")))))
     return CommandAgent(
         command=command,
         seat=seat,
@@ -44,6 +47,19 @@ def build_command_agent(command: str, fields: dict[str, str], seat: Seat, tell: 
         env=tuple(_words(own.get("env", ""))),
         tell=tell,
     )
+
+
+def settle_command(command: str) -> tuple[str, list[Path]]:
+    """The command with the files that it names by whole paths, and these: it runs in a tree, and not where we are."""
+    from evolvent.hive.command_agent import split
+
+    words, named = split(command), []
+    for place, word in enumerate(words):
+        path = Path(word).expanduser()
+        if ("/" in word or path.suffix in SCRIPTS) and path.is_file():
+            words[place] = str(path.absolute())  # a link stays a link: that is how a virtual environment knows its home
+            named.append(path.absolute())
+    return shlex.join(words), named
 
 
 def build_edit_loop(word: str, fields: dict[str, str], tell: Tell = print) -> EditLoop:

@@ -161,7 +161,8 @@ def _no_more_namespaces(bwrap: str) -> list[str]:
 def _sights(room: Room) -> list[str]:
     words = []
     for path in room.see:
-        words += ["--ro-bind", str(path), str(path)]
+        if not _is_seen(path, [Path("/usr"), Path(sys.base_prefix), Path(sys.prefix)]):
+            words += ["--ro-bind", str(path), str(path)]
     return [*words, "--bind", str(room.home), HOME, "--bind", str(room.tree), TREE, "--remount-ro", "/"]
 
 

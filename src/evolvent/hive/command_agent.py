@@ -49,7 +49,9 @@ class CommandAgent:
     def __post_init__(self) -> None:
         if self.limit_s <= 0 or self.grace_s < 0:
             raise BadInput("a command needs time", where="limit_s", got=self.limit_s, wanted="seconds > 0")
-        enclose(split(self.command), self.room(self.seat.folder))  # what is wrong with it is said before the first try
+        room = self.room(self.seat.folder)  # what is wrong with it is said before the first try
+        enclose(split(self.command), room)
+        surround(room, {})
 
     def propose(self, tree: Path, context: Context, rng: Random) -> Proposal | None:
         """Run the command in the tree, and hand on what it says of its try."""
