@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 import zlib
+from base64 import b64encode
 
 import uvicorn
 from starlette.applications import Starlette
@@ -89,7 +90,12 @@ class Guest:
 
     def try_git(self, *words, at=None):
         done = subprocess.run(
-            ["git", *words], cwd=at or self.tree, env=CLEAN | {"HOME": str(self.hall.folder)}, capture_output=True, timeout=60
+            ["git", *words],
+            cwd=at or self.tree,
+            env=CLEAN | {"HOME": str(self.hall.folder)},
+            capture_output=True,
+            timeout=60,
+            check=False,
         )
         return done.returncode, (done.stdout + done.stderr).decode("utf-8", "replace")
 
@@ -119,8 +125,6 @@ class Guest:
 
     def post(self, body, *, service="git-receive-pack", headers=None, method="POST", path=None):
         """A request by hand: status and body."""
-        from base64 import b64encode
-
         key = b64encode(f"{self.name}:key-of-{self.name}".encode()).decode()
         told = {"Authorization": f"Basic {key}", "Content-Type": f"application/x-{service}-request", **(headers or {})}
         line = http.client.HTTPConnection("127.0.0.1", self.hall.port, timeout=30)
@@ -160,20 +164,43 @@ def make_pack(objects, num=None):
     return body + hashlib.sha1(body).digest()
 
 
-def repeat_delta(base_size, times):
-    """A delta whose result is the base, so many times over."""
-    delta = _number(base_size) + _number(base_size * times)
-    one = bytes([0x80 | 0x70]) + base_size.to_bytes(3, "little")
-    return delta + one * times
-
-
 def make_commit(tree, parent=None):
-    lines = [f"tree {tree}", *([f"parent {parent}"] if parent else []), "author a <a@b> 1 +0000", "committer a <a@b> 1 +0000"]
+    lines = [
+        f"tree {tree}",
+        *([f"parent {parent}"] if parent else []),
+        "author a <a@b> 1 +0000",
+        "committer a <a@b> 1 +0000",
+    ]
     return ("\n".join(lines) + "\n\nby hand\n").encode()
 
 
 def make_tree(*entries):
     return b"".join(mode.encode() + b" " + name.encode() + b"\0" + bytes.fromhex(sha) for mode, name, sha in entries)
+
+
+def zeros_bomb(parent, size=2**26):
+    """A commit of a file of zeros, a thousandth of its size."""
+    blob = bytes(size)
+    tree = make_tree(("100644", "solve.py", name_object("blob", blob)))
+    commit = make_commit(name_object("tree", tree), parent)
+    return name_object("commit", commit), make_pack([("blob", blob), ("tree", tree), ("commit", commit)])
+
+
+def deltas_bomb(parent):
+    """A commit beside a chain of files of which each is the one before, 200 times over: 8 GB at its end."""
+    one = bytes(1000)
+    sizes = (1000, 200_000, 40_000_000)
+    deltas = [(name_object("blob", bytes(size)), _repeat(size, 200)) for size in sizes]
+    tree = make_tree(("100644", "solve.py", name_object("blob", one)))
+    commit = make_commit(name_object("tree", tree), parent)
+    return name_object("commit", commit), make_pack([("blob", one), *deltas, ("tree", tree), ("commit", commit)])
+
+
+def _repeat(base_size, times):
+    """A delta that copies its base so many times, in steps as large as one copy may be."""
+    step = min(base_size, 10_000_000)
+    copies = (b"\xff" + at.to_bytes(4, "little") + step.to_bytes(3, "little") for at in range(0, base_size, step))
+    return _number(base_size) + _number(base_size * times) + b"".join(copies) * times
 
 
 def _head(kind, size):

@@ -91,12 +91,12 @@ class Git:
             raise InfrastructureError("git failed", where=str(repository), got=f"git {words[0]}: status {status}")
         return output
 
-    async def start(self, *words: str, stdin: int, protocol: str = "") -> asyncio.subprocess.Process:
-        """A process whose output is read as it comes."""
+    async def start(self, *words: str, stdin: int, stdout: int, protocol: str = "") -> asyncio.subprocess.Process:
+        """A process between two open files."""
         return await asyncio.create_subprocess_exec(
             *self._command(words),
             stdin=stdin,
-            stdout=asyncio.subprocess.PIPE,
+            stdout=stdout,
             stderr=asyncio.subprocess.DEVNULL,
             cwd=self.home,
             env=self._environment | ({"GIT_PROTOCOL": protocol} if protocol else {}),

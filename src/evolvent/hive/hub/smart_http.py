@@ -1,17 +1,20 @@
 """Serves a hub's repositories to any git over HTTP: reading as far as is allowed, and to each agent writing its own.
 
 The two services of git are started as they are, without `git http-backend`: that one reads a request's headers out of
-its environment, unpacks bodies without a limit, and would wait for a slow client with a process in its hand.
+its environment and unpacks bodies without a limit. Requests and answers pass through files: a slow client holds no
+process, one that dies in the middle of a push has started none, and no pack is ever held in memory.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 from weakref import WeakValueDictionary
 
 from evolvent.errors import BadInput, InfrastructureError
@@ -87,43 +90,40 @@ class GitDoor:
     async def _greet(self, exchange: Exchange, service: str, path: str) -> None:
         """Say which refs there are; a reader of today only wants to know what git can do, the same for every fork."""
         is_new = service == READ and exchange.protocol == "version=2"
-        if is_new and self._abilities:
-            await exchange.begin(200, f"application/x-{service}-advertisement")
-            await exchange.write(self._abilities, is_last=True)
-            return
         start = b"" if is_new else b"%04x# service=%s\n0000" % (len(service) + 15, service.encode())
-        words = (service.removeprefix("git-"), "--stateless-rpc", "--advertise-refs", path)
-        said = await self._stream(exchange, f"application/x-{service}-advertisement", words, start=start)
-        if is_new and said.endswith(b"0000"):
-            self._abilities = said
+        with tempfile.TemporaryFile() as answer:
+            answer.write(start + (self._abilities if is_new else b""))
+            answer.flush()
+            if not (is_new and self._abilities):
+                words = (service.removeprefix("git-"), "--stateless-rpc", "--advertise-refs", path)
+                await self._ask(exchange, words, asyncio.subprocess.DEVNULL, answer)
+            answer.seek(0)
+            if is_new and (said := answer.read(CHUNK)).endswith(b"0000"):
+                self._abilities = said
+            await _send(exchange, f"application/x-{service}-advertisement", answer)
 
     async def _give(self, exchange: Exchange, path: str) -> None:
-        with open_spool(WISH_BYTES, exchange.encoding) as spool:
+        with open_spool(WISH_BYTES, exchange.encoding) as spool, tempfile.TemporaryFile() as answer:
             await spool.fill(exchange.receive, 1)
             words = ("upload-pack", "--stateless-rpc", "--strict", "--timeout=30", path)
-            await self._stream(exchange, f"application/x-{READ}-result", words, stdin=spool.file.fileno())
+            await self._ask(exchange, words, spool.file.fileno(), answer)
+            await _send(exchange, f"application/x-{READ}-result", answer)
 
-    async def _stream(
-        self, exchange: Exchange, kind: str, words: tuple[str, ...], *, start: bytes = b"", stdin: int | None = None
-    ) -> bytes:
-        """Pass on what git says as it comes; the beginning of it, for those who want to keep it."""
+    async def _ask(self, exchange: Exchange, words: tuple[str, ...], stdin: int, answer: IO[bytes]) -> None:
+        """Let git write its answer to a file; it is stopped where nobody waits for that any longer."""
         protocol = exchange.protocol if words[0] == "upload-pack" else ""
-        given = asyncio.subprocess.DEVNULL if stdin is None else stdin
         async with _turn(self._readers):
-            process = await self._repositories.git.start(*words, stdin=given, protocol=protocol)
-            gone = asyncio.create_task(exchange.wait_until_gone())
+            process = await self._repositories.git.start(*words, stdin=stdin, stdout=answer.fileno(), protocol=protocol)
+            waiting = {asyncio.create_task(process.wait()), asyncio.create_task(exchange.wait_until_gone())}
             try:
-                async with asyncio.timeout(ANSWER_S):
-                    await exchange.begin(200, kind)
-                    beginning = start + await _read(process, gone)
-                    await exchange.write(beginning)
-                    while data := await _read(process, gone):
-                        await exchange.write(data)
-                await exchange.write(b"", is_last=True)
+                seconds = self._repositories.limits.seconds
+                await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                gone.cancel()
+                for task in waiting:
+                    task.cancel()
                 await end(process)
-        return beginning
+        if process.returncode is None or process.returncode < 0:
+            raise InfrastructureError("git took too long, or too much memory", where="git")
 
     async def _take(self, exchange: Exchange, name: str, agent: str) -> None:
         with open_spool(self._repositories.limits.push_bytes, exchange.encoding) as spool:
@@ -145,15 +145,14 @@ def _check_writer(name: str, agent: str | None) -> None:
         raise Refused(403, "this repository is not yours to write", got=name, wanted=f"your own fork: {agent}")
 
 
-async def _read(process: asyncio.subprocess.Process, gone: asyncio.Task[None]) -> bytes:
-    """The next part of the output, empty at its end; Gone where the client left meanwhile."""
-    assert process.stdout is not None
-    reading = asyncio.create_task(process.stdout.read(CHUNK))
-    await asyncio.wait((reading, gone), return_when=asyncio.FIRST_COMPLETED)
-    if not reading.done():
-        reading.cancel()
-        raise Gone
-    return reading.result()
+async def _send(exchange: Exchange, kind: str, answer: IO[bytes]) -> None:
+    num_bytes = answer.seek(0, os.SEEK_END)
+    answer.seek(0)
+    await exchange.begin(200, kind, (b"content-length", b"%d" % num_bytes))
+    async with asyncio.timeout(ANSWER_S):
+        while data := answer.read(CHUNK):
+            await exchange.write(data)
+        await exchange.write(b"", is_last=True)
 
 
 @asynccontextmanager
