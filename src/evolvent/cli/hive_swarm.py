@@ -121,7 +121,7 @@ def logs(command: Command, task: str, agents: tuple[str, ...]) -> dict[str, Any]
     if not command.json:
         for agent, said in told.items():
             for line in said or ["(nothing yet)"]:
-                print_line(screen, labelled(agent, line, len(cells)))
+                print_line(screen, labelled(agent, line, told))
     if _truth(command.fields, "follow"):
         follow(screen, {cell.agent: cell.path / name for cell in cells})
     return {"logs": told}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from evolvent.cli.screen import Screen
 from evolvent.cli.words import one_line, printable
@@ -13,6 +13,7 @@ from evolvent.cli.words import one_line, printable
 if TYPE_CHECKING:
     from evolvent.hive.swarm_state import Swarm
 
+COLUMNS = ("agent", "pid", "state", "runs", "best", "up", "last line")
 FOLLOW_S, MAX_STEP = 0.5, 1 << 20
 
 
@@ -42,17 +43,24 @@ def make_table(agents: list[dict[str, Any]]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
+    rows = [_row(one) for one in agents]
     table = Table(box=None, pad_edge=False, padding=(0, 2))
-    for name in ("agent", "pid", "state", "runs", "best", "up", "last line"):
-        table.add_column(name, justify="right" if name in ("pid", "runs", "best", "up") else "left", no_wrap=True)
-    for one in agents:
-        state = f"failed ({one['exit_status']})" if one["state"] == "failed" else one["state"]
-        runs = "-" if one["runs"] is None else str(one["runs"])
-        best = "-" if one["best"] is None else f"{one['best']:.5g}"
-        pid = str(one["pid"]) if one["state"] == "running" else "-"
-        cells = (one["agent"], pid, state, runs, best, _duration(one["uptime_s"]), one_line(one["last"], 60))
-        table.add_row(*map(Text, cells))  # what an agent says is no markup
+    for place, name in enumerate(COLUMNS):
+        # only what an agent said last may be cut
+        longest = max(len(name), *(len(row[place]) for row in rows)) if rows and name != COLUMNS[-1] else None
+        side: Literal["left", "right"] = "right" if name in ("pid", "runs", "best", "up") else "left"
+        table.add_column(name, justify=side, no_wrap=True, min_width=longest)
+    for row in rows:
+        table.add_row(*map(Text, row))  # what an agent says is no markup
     return table
+
+
+def _row(one: Mapping[str, Any]) -> tuple[str, ...]:
+    state = f"failed ({one['exit_status']})" if one["state"] == "failed" else one["state"]
+    runs = "-" if one["runs"] is None else str(one["runs"])
+    best = "-" if one["best"] is None else f"{one['best']:.5g}"
+    pid = str(one["pid"]) if one["state"] == "running" else "-"
+    return one["agent"], pid, state, runs, best, _duration(one["uptime_s"]), one_line(one["last"], 100)
 
 
 def _duration(seconds: float | None) -> str:
@@ -64,9 +72,9 @@ def _duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d}"
 
 
-def labelled(agent: str, line: str, num: int) -> str:
+def labelled(agent: str, line: str, agents: Collection[str]) -> str:
     """A line of a log; with the agent before it where there are several."""
-    return printable(line) if num == 1 else f"{agent:<12} {printable(line)}"
+    return printable(line) if len(agents) == 1 else f"{agent:<{max(map(len, agents))}}  {printable(line)}"
 
 
 def follow(screen: Screen, paths: Mapping[str, Path]) -> None:
@@ -77,7 +85,7 @@ def follow(screen: Screen, paths: Mapping[str, Path]) -> None:
         for agent, path in paths.items():
             lines, read[agent] = _read_on(path, read[agent])
             for line in lines:
-                print_line(screen, labelled(agent, line, len(paths)))
+                print_line(screen, labelled(agent, line, paths))
 
 
 def print_line(screen: Screen, text: str) -> None:
