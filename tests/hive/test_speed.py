@@ -1,7 +1,11 @@
+import json
+import runpy
+
 import pytest
 
 from evolvent.errors import VerifierError
-from evolvent.hive.shipped import shipped
+from evolvent.hive.shipped import HOME, shipped
+from evolvent.hive.space import read_space
 from evolvent.hive.task_folder import reseal
 from hive.forge import HONEST, PREDICT, SCORE, TASK, make_task
 
@@ -65,3 +69,34 @@ def test_the_shipped_task_knows_right_answers_from_wrong_ones(fresh):
         solve = f"{read}json.dump({found}, open('predictions.json', 'w'))"
         result = fresh.bench.measure_files(digest, {"solve.py": solve.encode()}, seeds=task.seeds[:1])
         assert result.value is None and why in result.why
+
+
+def test_every_method_of_the_shipped_baseline_gives_the_same_answers(monkeypatch):
+    public = HOME / "speed" / "public"
+    monkeypatch.syspath_prepend(str(public / "eval"))
+    import questions
+
+    module = runpy.run_path(str(public / "solve.py"))
+    space = {one.name: one for one in read_space((public / "space.json").read_bytes()).params}
+    asked = questions.draw(3)
+    asked["queries"] = [*asked["queries"][:60], [0, 4000, 3999], [7, 8, 0], [0, 4000, 0]]
+    right = questions.answers(asked)
+    assert set(space["method"].values) == set(module["METHODS"])
+    for name, find in module["METHODS"].items():
+        for block, cut in [(50, 1), (1000, 50), (2000, 1), (37, 4000)]:
+            found = find(asked["numbers"], asked["queries"], {"block": block, "cut": cut})
+            assert found == right, (name, block, cut)
+    text = json.dumps(asked)
+    for name in space["read"].values:
+        numbers, queries = module["READ"][name](text)
+        assert numbers == asked["numbers"] and list(map(list, queries)) == asked["queries"], name
+    assert all(json.loads(module["WRITE"][name](right)) == right for name in space["write"].values)
+
+
+@pytest.mark.slow
+def test_another_method_of_the_shipped_baseline_is_measured_faster(fresh):
+    task = shipped("speed")
+    digest = fresh.shelf.put(task)
+    faster = json.loads(task.baseline["params.json"]) | {"method": "bits", "cut": 30}
+    files = task.baseline | {"params.json": json.dumps(faster).encode()}
+    assert fresh.bench.measure_files(digest, files, seeds=task.seeds[:1]).value > 1.5

@@ -67,7 +67,7 @@ def _passages(text: bytes) -> list[bytes]:
         if len(passages[-1]) >= PASSAGE_BYTES:
             passages.append(b"")
         passages[-1] += line
-    return passages
+    return [passage for passage in passages if passage]
 
 
 def _pack(data: bytes) -> bytes:
