@@ -75,7 +75,7 @@ def test_the_leaderboard_ranks_official_numbers_and_claims_stand_apart(peopled):
     leaders = re.findall(r'<td class="num">(\d+)</td><td><a class="runlink"[^>]*>#(\d+)', board)
     assert leaders == [("1", "6"), ("2", "3"), ("3", "5"), ("4", "2"), ("5", "1")]
     assert "0.990" not in board.partition('id="leaderboard"')[2], "a claim is not on the board"
-    assert ">#7<" in rest and ">#4<" in rest, "what has no official number is a claim"
+    assert ">#7 <" in rest and ">#4 <" in rest, "what has no official number is a claim"
     assert "shown, never ranked" in page
 
 
@@ -91,7 +91,7 @@ def test_a_run_shows_what_it_changed_against_its_parent(peopled):
     rows = re.findall(r'<tr class="(plus|minus)">.*?<td>(.*?)</td></tr>', page, re.S)
     assert rows == [("plus", "x = 1"), ("minus", "# 0"), ("plus", "# 1")]
     assert "lib/more.py" in page and "new file" in page
-    assert "#2<" in page, "its parent is named by number"
+    assert "#2 <" in page, "its parent is named by number"
 
 
 def test_the_hold_out_is_shown_where_it_was_seen(peopled):
@@ -164,7 +164,7 @@ def test_less_can_be_better(tmp_path):
         stand.submit("ada", {"solve.py": BASELINE + f"# {place}\n"}, number, parent=stand.base)
         stand.measure()
     board = stand.page("/tasks/packing")
-    assert re.findall(r"#(\d+)<code>", board.partition('id="leaderboard"')[2]) == ["4", "2", "1", "3"]
+    assert re.findall(r"#(\d+) <code>", board.partition('id="leaderboard"')[2]) == ["4", "2", "1", "3"]
     assert "less is better" in board
     stand.close()
 
