@@ -120,7 +120,7 @@ def test_what_happens_arrives_without_a_reload(browser, tmp_path):
         page = window.open("/tasks/packing")
         page.wait_for_selector("[data-lamp][data-state=on]", timeout=WAIT_MS)
         page.evaluate("window.marker = 1")
-        page.locator("#leaderboard ~ *, section:has(#leaderboard) a").first.focus()
+        page.locator("#board .runlink").first.focus()
         before = page.locator(".plot").get_attribute("data-chart")
         stand.submit("ada", {"solve.py": BASELINE + "# better\n"}, 0.95, tldr="<b>sort first", parent=stand.base)
         stand.measure()
@@ -130,7 +130,8 @@ def test_what_happens_arrives_without_a_reload(browser, tmp_path):
         page.wait_for_function("document.querySelectorAll('.plot canvas').length === 1")
         assert page.locator("#top .tiles").inner_text().count("since") == 1, "the tile of the best follows"
         assert page.evaluate("window.marker") == 1, "nothing was reloaded"
-        assert page.evaluate("document.activeElement.className") == "runlink", "whoever reads there stays there"
+        focused = page.evaluate("document.activeElement.textContent")
+        assert focused.startswith("#1 "), "whoever reads a row stays there, wherever it moves"
         assert page.locator(".happening li").first.evaluate("one => one.classList.contains('fresh')")
         numbers = page.eval_on_selector_all("[data-event]", "all => all.map(one => +one.dataset.event)")
         assert numbers == sorted(set(numbers), reverse=True), "each event once, the latest first"
