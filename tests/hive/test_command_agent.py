@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from evolvent.cli.hive_agents import build_command_agent
-from evolvent.errors import BadInput
+from evolvent.errors import BadInput, InfrastructureError
 from evolvent.hive.agent_files import lay_home, read_report, remove_tree
 from evolvent.hive.agent_process import LogFile, find_marked
 from evolvent.hive.agent_room import Isolate, check_sight, choose, probe
@@ -69,10 +69,18 @@ def test_the_prompt_stands_where_the_command_line_wants_it(tmp_path):
 
 def test_without_a_report_the_last_line_says_what_was_tried(tmp_path):
     seat = make_seat(tmp_path)
-    agent, said = make_agent(seat, "print('first')\nprint('sorted by size')\nraise SystemExit(3)")
+    program = "print('first')\nprint('sorted by size')\nopen('solve.py', 'w')\nraise SystemExit(3)"
+    agent, said = make_agent(seat, program)
     made = propose(agent, seat)
     assert made.tldr == "sorted by size" and "status 3" in made.message and made.score is None
     assert "status 3" in said[0]
+
+
+def test_a_command_that_fails_and_changes_nothing_is_no_try(tmp_path):
+    seat = make_seat(tmp_path)
+    agent, _ = make_agent(seat, "raise SystemExit('no key for the model')")
+    with pytest.raises(InfrastructureError, match="status 1: no key for the model"):
+        propose(agent, seat)
 
 
 @BOTH

@@ -28,6 +28,16 @@ DEEDS = {
 }
 OURS = ("name", "agent", "hub", "folder")  # what each agent gets from the swarm, and nobody else may set
 NUM, STAGGER_S, GRACE_S, LINES = 3, 1.0, 10.0, 20
+HELP = """Each agent is a process, a work tree and a room of its own, and goes on when this command has ended. A second `up`
+starts only those that are dead; what was half done when something was killed is mended by the next `up`.
+
+swarm up TASK hub=URL agent=... [num=3]   fields: stagger_s=1 prefix= invite=, and all of `join` for each agent
+swarm status [TASK]                       what they are doing, and what the hub counts of them
+swarm logs TASK [AGENT ...]               fields: lines=20 follow=false of=agent|command
+swarm stop TASK [AGENT ...]               fields: grace_s=10; asked to end, then made to
+swarm down TASK                           fields: grace_s=10 clean=false; tokens are worth nothing afterwards
+
+Everything of a swarm lies below $EVOLVENT_HIVE_HOME (else ~/.config/evolvent/hive), or in folder=FOLDER."""
 
 
 def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from evolvent.errors import BadInput, InfrastructureError
 
 TREE, HOME = "/agent/tree", "/agent/home"
-PROBE_S = 10.0
+PROBE_S, TMP_BYTES = 10.0, 2**30
 # of /etc only what programs need to find names, hosts and certificates: no keys, no shadow
 ETC = (
     *("alternatives", "ca-certificates", "gai.conf", "host.conf", "hosts", "ld.so.cache", "localtime", "magic"),
@@ -142,7 +142,19 @@ def _walls() -> tuple[str, ...]:
             words += ["--ro-bind", folder, folder]
     # a /proc that can be written would give whoever is root outside the machine's own settings, such as core_pattern
     words += ["--proc", "/proc", "--remount-ro", "/proc"]
-    return (*words, "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/var/tmp")
+    words += [
+        "--dev",
+        "/dev",
+        "--size",
+        str(TMP_BYTES),
+        "--tmpfs",
+        "/tmp",
+        "--size",
+        str(TMP_BYTES),
+        "--tmpfs",
+        "/var/tmp",
+    ]
+    return tuple(words)
 
 
 def _no_more_namespaces(bwrap: str) -> list[str]:

@@ -11,11 +11,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from evolvent.errors import BadInput
+from evolvent.errors import BadInput, InfrastructureError
 from evolvent.hive.agent_files import Report, Seat, context_files, lay_home, lay_notes, read_report, remove_tree
 from evolvent.hive.agent_process import MARK, AgentProcess
 from evolvent.hive.agent_prompt import prompt_free, prompt_once
 from evolvent.hive.agent_room import Isolate, Room, enclose, surround
+from evolvent.hive.own_score import read_tree
 from evolvent.hive.proposer import Context, Proposal
 
 PROMPT, PROMPT_FILE, TREE = "{prompt}", "{prompt_file}", "free"
@@ -54,13 +55,17 @@ class CommandAgent:
         surround(room, {})
 
     def propose(self, tree: Path, context: Context, rng: Random) -> Proposal | None:
-        """Run the command in the tree, and hand on what it says of its try."""
+        """Run the command in the tree, and hand on what it says; InfrastructureError where it made no try."""
         prompt = prompt_once(context)
         lay_notes(tree, self.seat, context_files(context, prompt))
         own = {"EVOLVENT_HIVE_NUMBER": str(context.number), "EVOLVENT_HIVE_SEED": str(rng.getrandbits(31))}
         own |= {"EVOLVENT_HIVE_BASE": context.base}
+        before = read_tree(tree, context.mutable)
         status, tail = self.run(tree, prompt, own)
         report = read_report(tree, tail)
+        if status and read_tree(tree, context.mutable) == before:
+            got, cure = f"status {status}: {report.tldr}", f"read {self.seat.log}; try it by hand"
+            raise InfrastructureError("the command failed and changed nothing", where=self.command, got=got, cure=cure)
         return Proposal(
             tldr=report.tldr,
             message=_message(report, status, self.limit_s),
@@ -83,7 +88,7 @@ class CommandAgent:
             process.stop(self.grace_s)
         if status is None:
             self.tell(f"{self.seat.agent}: stopped after {self.limit_s:g} s (limit_s)")
-        elif status != 0:
+        elif status:
             self.tell(f"{self.seat.agent}: the command ended with status {status}; see {self.seat.log}")
         return status, bytes(process.tail)
 
