@@ -13,6 +13,7 @@ from evolvent.hive.hub.database import Database, open_database
 from evolvent.hive.hub.limits import Limits
 from evolvent.hive.hub.repositories import Repositories
 from evolvent.hive.noise import KeepRule
+from evolvent.hive.task import HiveTask
 from evolvent.hive.task_folder import Shelf
 from evolvent.store.atomic import write_text
 
@@ -54,6 +55,13 @@ class Hub:
     settings: Settings = field(default_factory=Settings)
     limits: Limits = field(default_factory=Limits)
     answers: Answers = field(default_factory=Answers)
+    _tasks: dict[str, HiveTask] = field(default_factory=dict, repr=False)
+
+    def task(self, digest: str) -> HiveTask:
+        """The task of this digest, read once; whoever scores with it reads it again and checks it."""
+        if digest not in self._tasks:
+            self._tasks[digest] = self.shelf.take(digest)
+        return self._tasks[digest]
 
     def close(self) -> None:
         """Give the database back."""

@@ -31,7 +31,7 @@ def next_order(hub: Hub, connection: Connection, worker: str) -> dict[str, Any] 
 
 def _order(hub: Hub, connection: Connection, job: Job) -> dict[str, Any] | None:
     run = _find(connection, job.task_id, job.sha)
-    task = hub.shelf.take(run["task_digest"])
+    task = hub.task(run["task_digest"])
     taken = _take(hub, task, run)
     if taken.trouble:
         report = {"outcome": "invalid", "why": taken.trouble, "tree_digest": ""}
@@ -62,19 +62,19 @@ def _against(
     """The order of a comparison, with today's incumbent and fresh seeds; None where nothing is to compare."""
     run, task, order = what
     row = connection.execute(select(tasks).where(tasks.c.id == job.task_id)).mappings().one()
-    best = row["best_sha"]
+    best, key = row["best_sha"], (runs.c.task_id == job.task_id, runs.c.sha == job.sha)
     sign = Direction(row["direction"]).sign
     if best is None or best == job.sha or not run["is_valid"] or sign * (run["value"] - row["best_value"]) <= 0:
         close(connection, job)
-        key = (runs.c.task_id == job.task_id, runs.c.sha == job.sha)
-        if best != job.sha:
-            connection.execute(update(runs).where(*key).values(is_kept=False))
+        if best != job.sha:  # were this best called off, it could still challenge the one before
+            connection.execute(update(runs).where(*key).values(is_kept=False, compared_with=None))
         return None
     if job.payload.get("against") != best:
         number = row["num_compared"] + 1
         connection.execute(update(tasks).where(tasks.c.id == job.task_id).values(num_compared=number))
         job.payload.update(number=number, against=best)
         keep_payload(connection, job)
+        connection.execute(update(runs).where(*key).values(compared_with=best))
     number = job.payload["number"]
     rule = hub.settings.rule
     seeds = fresh_seeds(hub.secret, task.digest, number, rule.num_pairs(number) + rule.num_spare)

@@ -80,7 +80,10 @@ class Repositories:
         return self._kind(self.path(_name(task_name, agent)), check_commit(commit)) == b"commit"
 
     def pin(self, task_name: str, agent: str | None, commit: str) -> None:
-        """Keep a commit that was submitted, whatever happens to the branch it came by."""
+        """Keep a commit that was submitted, whatever happens to the branch it came by; 404 where it is not here."""
+        path = self.path(_name(task_name, agent)) / RUNS / commit
+        if path.exists():
+            return
         if not self.knows(task_name, agent, commit):
             raise missing("commit", commit)
         write_ref(self.path(_name(task_name, agent)), f"{RUNS}/{commit}", commit)

@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, select, update
+from sqlalchemy import Connection, RowMapping, exists, or_, select, update
 
 from evolvent.errors import BadInput
 from evolvent.hive.board import BoardRun, count, due_for_holdout
@@ -163,34 +163,36 @@ def _measured(report: Report) -> dict[str, Any]:
 
 
 def _call_next(connection: Connection, task_id: str) -> None:
-    """Let the best run that was never compared with this incumbent challenge it, where it measured better."""
+    """Let every run that measured better than the best challenge it, once: what lost stays as it is.
+
+    Only where the incumbent it lost to was called off since may it try again.
+    """
     task = connection.execute(select(tasks).where(tasks.c.id == task_id)).mappings().one()
-    direction, best = Direction(task["direction"]), task["best_value"]
-    value = runs.c.value if direction is Direction.MINIMIZE else runs.c.value.desc()
-    asked = select(runs.c.sha, runs.c.value, runs.c.compared_with).where(
+    is_less = Direction(task["direction"]) is Direction.MINIMIZE
+    other = runs.alias()
+    is_off = exists().where(other.c.task_id == task_id, other.c.sha == runs.c.compared_with, ~other.c.is_valid)
+    asked = select(runs.c.sha).where(
         runs.c.task_id == task_id, runs.c.value.is_not(None), runs.c.is_valid, runs.c.is_kept.is_not(True)
     )
-    if best is not None:
-        better = runs.c.value < best if direction is Direction.MINIMIZE else runs.c.value > best
-        asked = asked.where(better)
-    for row in connection.execute(asked.order_by(value, runs.c.number).limit(50)).mappings():
-        if task["best_sha"] is None:  # nothing stands: the best that was measured becomes the incumbent
-            key = (runs.c.task_id == task_id, runs.c.sha == row["sha"])
-            connection.execute(update(runs).where(*key).values(is_kept=True, kept_at=now()))
-            counted = count_again(connection, task_id)
-            connection.execute(update(tasks).where(tasks.c.id == task_id).values(counted))
-            return
-        if row["compared_with"] != task["best_sha"]:
-            enqueue(connection, task_id, row["sha"], "compare")
-            key = (runs.c.task_id == task_id, runs.c.sha == row["sha"])
-            connection.execute(update(runs).where(*key).values(compared_with=task["best_sha"], is_kept=None))
+    if task["best_sha"] is None:  # nothing stands: the best that was measured becomes the incumbent
+        asked = asked.order_by(runs.c.value if is_less else runs.c.value.desc(), runs.c.number).limit(1)
+        for sha in connection.execute(asked).scalars().all():
+            _mark(connection, task_id, sha, is_kept=True, kept_at=now())
+            connection.execute(update(tasks).where(tasks.c.id == task_id).values(count_again(connection, task_id)))
+        return
+    better = runs.c.value < task["best_value"] if is_less else runs.c.value > task["best_value"]
+    asked = asked.where(better, or_(runs.c.compared_with.is_(None), is_off)).order_by(runs.c.number).limit(50)
+    for sha in connection.execute(asked).scalars().all():
+        enqueue(connection, task_id, sha, "compare")
+        _mark(connection, task_id, sha, compared_with=task["best_sha"], is_kept=None)
 
 
 def _settle_compare(hub: Hub, connection: Connection, job: Job, reports: list[Report]) -> None:
     new, old = reports
     run, number = _run(connection, job), int(job.payload["number"])
     if connection.execute(select(tasks.c.best_sha).where(tasks.c.id == job.task_id)).scalar() != job.payload["against"]:
-        return _call_next(connection, job.task_id)  # the incumbent was called off meanwhile
+        _change_run(connection, job, {"compared_with": None})  # the incumbent was called off meanwhile
+        return _call_next(connection, job.task_id)
     found: dict[str, Any] = {"number": number, "against": job.payload["against"], "num": len(new.numbers)}
     if new.is_scored and old.is_scored:
         direction = _direction(connection, job.task_id)
@@ -224,14 +226,17 @@ def _settle_holdout(hub: Hub, connection: Connection, job: Job, reports: list[Re
     recount(hub, connection, job.task_id)
 
 
+def _mark(connection: Connection, task_id: str, sha: str, **values: Any) -> None:
+    connection.execute(update(runs).where(runs.c.task_id == task_id, runs.c.sha == sha).values(values))
+
+
 def _run(connection: Connection, job: Job) -> RowMapping:
     asked = select(runs).where(runs.c.task_id == job.task_id, runs.c.sha == job.sha)
     return connection.execute(asked).mappings().one()
 
 
 def _change_run(connection: Connection, job: Job, values: Mapping[str, Any]) -> None:
-    changed = update(runs).where(runs.c.task_id == job.task_id, runs.c.sha == job.sha)
-    connection.execute(changed.values(dict(values)))
+    _mark(connection, job.task_id, job.sha, **values)
 
 
 def _direction(connection: Connection, task_id: str) -> Direction:

@@ -1,0 +1,106 @@
+import pytest
+from sqlalchemy import update
+
+from evolvent.hive.hub.jobs import beat, enqueue, take_back
+from evolvent.hive.hub.refusals import Refused
+from evolvent.hive.hub.schema import jobs
+from evolvent.hive.hub.scores import give_up
+from evolvent.hive.hub.times import later
+from hive.hub.desk import NAME, Desk, report
+
+
+@pytest.fixture
+def desk(any_hub, tmp_path):
+    return Desk(any_hub, tmp_path)
+
+
+def fail(desk, order, *, is_retryable=True):
+    with desk.hub.database.write() as connection:
+        job = take_back(connection, order["id"], order["lease"])
+        give_up(desk.hub, connection, job, "the machine broke", is_retryable=is_retryable)
+
+
+def forward(desk, seconds=10_000):
+    """Let time pass: every wait and every lease is over."""
+    with desk.hub.database.write() as connection:
+        connection.execute(update(jobs).values(not_before=later(-seconds), lease_until=later(-seconds)))
+
+
+def test_a_job_is_leased_to_one_worker(desk):
+    assert desk.order()["commit"] == desk.row()["base_sha"]
+    assert desk.order() is None and desk.run(desk.row()["base_sha"])["status"] == "running"
+
+
+def test_a_worker_that_falls_silent_loses_its_job_and_its_result(desk):
+    silent = desk.order()
+    forward(desk)
+    after = desk.order()
+    assert after["id"] == silent["id"] and after["attempt"] == 2 and after["lease"] != silent["lease"]
+    with pytest.raises(Refused, match="this lease is over"):
+        desk.settle(silent, [report(0.9)])
+    desk.settle(after, [report(0.5)])
+    assert desk.row()["best_value"] == 0.5
+
+
+def test_a_late_result_counts_where_nobody_else_began(desk):
+    order = desk.order()
+    forward(desk)
+    desk.settle(order, [report(0.5)])
+    assert desk.row()["best_value"] == 0.5 and desk.order() is None
+
+
+def test_a_heartbeat_keeps_a_job(desk):
+    order = desk.order()
+    forward(desk)
+    with desk.hub.database.write() as connection:
+        beat(connection, order["id"], order["lease"], 60)
+    assert desk.order() is None
+    with desk.hub.database.write() as connection, pytest.raises(Refused):
+        beat(connection, order["id"], "another lease", 60)
+
+
+def test_a_failed_job_waits_longer_each_time_and_ends_as_an_error(desk):
+    sha = desk.row()["base_sha"]
+    for attempt in range(1, desk.hub.settings.max_attempts + 1):
+        order = desk.order()
+        assert order["attempt"] == attempt
+        fail(desk, order)
+        assert desk.order() is None, "it waits"
+        forward(desk)
+    assert desk.order() is None and desk.jobs()[0]["state"] == "dead"
+    assert desk.run(sha)["status"] == "error" and "the machine broke" in desk.run(sha)["why"]
+
+
+def test_a_scorer_that_breaks_is_not_tried_again(desk):
+    fail(desk, desk.order(), is_retryable=False)
+    assert desk.jobs()[0]["state"] == "dead"
+
+
+def test_an_artifact_that_kills_its_workers_does_not_kill_them_for_ever(desk):
+    for _ in range(desk.hub.settings.max_attempts):
+        assert desk.order() is not None
+        forward(desk)
+    assert desk.order() is None
+    assert "fell silent" in desk.run(desk.row()["base_sha"])["why"]
+
+
+def test_the_same_is_asked_once(desk):
+    with desk.hub.database.write() as connection:
+        enqueue(connection, NAME, desk.row()["base_sha"], "measure")
+    assert len(desk.jobs()) == 1
+
+
+def test_an_artifact_that_cannot_be_taken_is_invalid_without_a_worker(desk):
+    sha = desk.commit("ann", "huge", files={"lib/big.bin": "x" * 300_000})
+    desk.submit("ann", sha)
+    assert desk.work(lambda *_: 0.5) == [("measure", desk.row()["base_sha"])]
+    assert desk.run(sha)["status"] == "failed" and "too large" in desk.run(sha)["why"]
+
+
+def test_an_order_holds_only_what_lies_at_the_mutable_paths(desk):
+    sha = desk.commit("ann", "sly", files={"eval/eval.sh": "echo 1.0", "lib/more.py": "x = 1"})
+    desk.submit("ann", sha)
+    orders = [desk.order(), desk.order()]
+    mine = next(order for order in orders if order["commit"] == sha)
+    assert set(mine["files"]) == {"solve.py", "lib/more.py"}
+    assert mine["seeds"] is None and "sealed" not in str({**mine, "bundle": ""})
