@@ -20,6 +20,7 @@ from evolvent.cli.main import Command, refuse_fields
 from evolvent.cli.screen import Screen
 from evolvent.cli.words import one_line, printable
 from evolvent.errors import BadInput, nearest
+from evolvent.hive.paths import check_agent
 
 if TYPE_CHECKING:
     from evolvent.hive.client import HubClient
@@ -70,10 +71,11 @@ def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
         name = f"{key.agent} ({one_line(wanted.agent, 60)}){', alone' if wanted.how.is_alone else ''}"
         say_begin(screen, name, f"{wanted.task} at {wanted.hub}", folder)
         if getattr(proposer, "mode", "once") == "free":
-            return {"agent": key.agent, "task": wanted.task, "exit": _drive(proposer, client, wanted.task)}
+            with _listening(screen, None):
+                return {"agent": key.agent, "task": wanted.task, "exit": _drive(proposer, client, wanted.task)}
         member = _member(client, key, wanted, folder, proposer)
         with _listening(screen, member.stop):
-            summary = _run(member, wanted, folder)
+            summary = _run(member, wanted)
         status = STOPPED if member.stop.is_set() else 0
     say_end(screen, summary)
     return {**tell_answer(summary), "agent": key.agent, "task": wanted.task, "folder": str(folder), "exit": status}
@@ -85,7 +87,7 @@ def _member(client: HubClient, key: Key, wanted: Wanted, folder: Path, proposer:
     return Member(client, key.agent, wanted.task, folder, proposer, wanted.how)
 
 
-def _run(member: Member, wanted: Wanted, folder: Path) -> Summary:
+def _run(member: Member, wanted: Wanted) -> Summary:
     from evolvent.hive.hub.refusals import Refused
 
     try:
@@ -93,7 +95,7 @@ def _run(member: Member, wanted: Wanted, folder: Path) -> Summary:
     except Refused as error:
         if error.status != 401:
             raise
-        cure = f"if the hub is a new one: delete {_key_path(wanted, folder, member.agent)}, and join again"
+        cure = f"if the hub is a new one: delete {_key_path(wanted)}, and join again"
         raise BadInput("the hub does not know this agent", where=wanted.hub, got=member.agent, cure=cure) from None
 
 
@@ -185,13 +187,11 @@ def _find_key(nobody: HubClient, wanted: Wanted, invite: str | None) -> tuple[Ke
     from evolvent.hive.hub.refusals import Refused
     from evolvent.hive.keys import Key, keep_key, read_key
 
-    kind = _kind(wanted.agent)
-    alias = wanted.name or (wanted.agent.replace("_", "-") if kind == "searcher" else kind)
-    path = _key_path(wanted, wanted.folder, alias)
+    path = _key_path(wanted)
     key = read_key(path)
     if key is None:
         try:
-            made = nobody.register(alias, invite)
+            made = nobody.register(_alias(wanted), invite)
         except Refused as error:
             if error.status != 409 or wanted.name:
                 raise
@@ -201,13 +201,16 @@ def _find_key(nobody: HubClient, wanted: Wanted, invite: str | None) -> tuple[Ke
     return key, wanted.folder or _home(wanted) / wanted.task / key.agent
 
 
-def _key_path(wanted: Wanted, folder: Path | None, alias: str) -> Path:
+def _key_path(wanted: Wanted) -> Path:
+    """Where the token is kept; the same name, or the same kind without one, is the same agent."""
     if wanted.folder is not None:
         return wanted.folder / "agent.json"
-    if not re.fullmatch(r"[a-z0-9-]{1,40}", alias):
-        wanted_is = "2 to 20 of a-z, 0-9 and single hyphens between them"
-        raise BadInput("this is no name of an agent", where="name", got=alias, wanted=wanted_is)
-    return _home(wanted) / "agents" / f"{alias}.json"
+    return _home(wanted) / "agents" / f"{check_agent(_alias(wanted))}.json"
+
+
+def _alias(wanted: Wanted) -> str:
+    kind = _kind(wanted.agent)
+    return wanted.name or (wanted.agent.replace("_", "-") if kind == "searcher" else kind)
 
 
 def _home(wanted: Wanted) -> Path:
@@ -221,17 +224,18 @@ def _home(wanted: Wanted) -> Path:
 
 
 @contextmanager
-def _listening(screen: Screen, stop: Event) -> Iterator[None]:
+def _listening(screen: Screen, stop: Event | None) -> Iterator[None]:
     """Ctrl-C lets the step that runs come to its end, a second one does not; SIGTERM ends at once, and cleans up."""
 
     def interrupt(*_: Any) -> None:
-        if stop.is_set():
+        if stop is None or stop.is_set():
             raise KeyboardInterrupt
         stop.set()
         screen.console.print("stopping after this step; Ctrl-C again stops at once", markup=False)
 
     def terminate(*_: Any) -> None:
-        stop.set()
+        if stop is not None:
+            stop.set()
         raise SystemExit(TERMINATED)
 
     before = {sign: signal.signal(sign, how) for sign, how in ((signal.SIGINT, interrupt), (signal.SIGTERM, terminate))}

@@ -162,7 +162,7 @@ def _clean(params: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _check_secret(value: str, name: str) -> str:
     """The secret itself; BadInput, which does not show it, for what no header can carry."""
-    if not value or any(not " " <= char < "\x7f" for char in value):
+    if not value or value != value.strip() or any(not " " <= char < "\x7f" for char in value):
         raise BadInput(
             "this is no token", where=name, wanted="printable ASCII", cure="copy it again, without line breaks"
         )

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -50,6 +50,7 @@ class Member:
         self._tree: WorkTree | None = None
         self._began_s = time.monotonic()
         self._misses = 0
+        self._owed = (0, 0.0)  # tokens and money of tries that changed nothing: the hub hears of them with the next one
 
     def run(self, stop: Event | None = None) -> Summary:
         """Work until a limit is reached, nothing is left to try, or `stop` is set; a hub that is away is waited for."""
@@ -85,9 +86,12 @@ class Member:
             return self._end("nothing is left to try")
         self._count(proposal)
         commit = tree.commit(context.mutable, proposal.message or proposal.tldr)
+        tokens, money = self._owed[0] + proposal.tokens, self._owed[1] + proposal.money
         if commit is None:
+            self._owed = tokens, money
             return self._miss(proposal)
-        self._misses = 0
+        proposal = replace(proposal, tokens=tokens, money=money)
+        self._misses, self._owed = 0, (0, 0.0)
         self._say(self._aside.claim, self.task, (proposal.message or proposal.tldr)[:MAX_CLAIM])
         begun = Unfinished(commit, **asdict(proposal))
         keep(self.folder, begun)
@@ -98,7 +102,8 @@ class Member:
     def _finish(self, tree: WorkTree, begun: Unfinished) -> bool:
         """Push, submit, wait and tell; whatever of it is done already does no harm."""
         if not begun.is_submitted:
-            tree.push(begun.commit)
+            if not self._push(tree, begun):
+                return self._end("this task is closed")
             try:
                 answer = self.client.submit(self.task, begun.commit, **begun.said())
             except Refused as error:
@@ -112,6 +117,17 @@ class Member:
             return self._end("stopped; the last run is still measured")
         self._learn(begun, run)
         forget(self.folder)
+        return True
+
+    def _push(self, tree: WorkTree, begun: Unfinished) -> bool:
+        """False where the hub takes no pushes any more, since the task is closed."""
+        try:
+            tree.push(begun.commit)
+        except InfrastructureError:
+            if self.client.task(self.task)["state"] == "open":
+                raise
+            forget(self.folder)
+            return False
         return True
 
     def _await_official(self, commit: str) -> Wire | None:

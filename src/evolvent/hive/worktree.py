@@ -60,6 +60,7 @@ class WorkTree:
     folder: Path
     fork: Fork
     is_plain: bool = False
+    _here: set[str] = field(default_factory=set, init=False, repr=False, compare=False)  # commits that were seen here
 
     @property
     def tree(self) -> Path:
@@ -86,15 +87,23 @@ class WorkTree:
 
     def fetch_all(self, commits: Sequence[str], source: str) -> None:
         """Have those of these commits that can be had at once; others are fetched when they are asked for."""
-        told = self.git("cat-file", "--batch-check", stdin="".join(f"{one}\n" for one in commits).encode())
-        absent = [one for one, line in zip(commits, told.splitlines(), strict=True) if line.endswith(b" missing")]
+        new = [one for one in commits if one not in self._here]
+        if not new:
+            return
+        told = self.git("cat-file", "--batch-check", stdin="".join(f"{one}\n" for one in new).encode())
+        absent = [one for one, line in zip(new, told.splitlines(), strict=True) if line.endswith(b" missing")]
+        self._here.update(set(new) - set(absent))
         for start in range(0, len(absent), MAX_AT_ONCE):
             some = absent[start : start + MAX_AT_ONCE]
-            self._run("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", source, *map(check_commit, some))
+            words = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", source, *map(check_commit, some))
+            if self._run(*words)[0] == 0:
+                self._here.update(some)
 
     def has(self, commit: str) -> bool:
         """Whether a commit is here."""
-        return self._run("cat-file", "-e", f"{commit}^{{commit}}")[0] == 0
+        if commit not in self._here and self._run("cat-file", "-e", f"{commit}^{{commit}}")[0] == 0:
+            self._here.add(commit)
+        return commit in self._here
 
     def read(self, commit: str, path: str) -> bytes | None:
         """A file of a commit that is here; None where it is missing, no plain file or large."""
@@ -106,12 +115,18 @@ class WorkTree:
 
     def commit(self, paths: tuple[str, ...], message: str) -> str | None:
         """What stands at these paths as a commit on top of where the tree stands; None where nothing has changed."""
-        known = [path for path in paths if os.path.lexists(self.tree / path) or self.git("ls-files", "--", path)]
+        known = [path for path in paths if os.path.lexists(self.tree / path)]
+        if known != list(paths):  # git adds nothing where one of the paths is neither here nor was
+            gone = self.git("ls-files", "-z", "--", *paths).decode("utf-8", "surrogateescape").split("\0")
+            known += [path for path in gone if path and not os.path.lexists(self.tree / path)]
         if known:
             self.git("add", "--all", "--", *known)
         if self._run("diff", "--cached", "--quiet", "--no-ext-diff")[0] == 0:
             return None
-        self.git("commit", "--quiet", "--no-verify", "--file=-", stdin=message.encode("utf-8", "replace"))
+        words = message.replace("\0", "").strip() or "a try"
+        self.git(
+            "commit", "--quiet", "--no-verify", "--cleanup=verbatim", "--file=-", stdin=words.encode("utf-8", "replace")
+        )
         return self.git("rev-parse", "HEAD").decode().strip()
 
     def push(self, commit: str) -> None:
