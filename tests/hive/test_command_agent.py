@@ -335,6 +335,18 @@ def test_isolation_is_the_default_and_its_absence_is_said():
         choose("docker")
 
 
+def test_a_machine_without_bubblewrap_is_warned_of_and_never_taken_for_isolated(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    probe.cache_clear()
+    try:
+        isolate, warning = choose(None)
+        assert isolate is Isolate.NONE and "apt install bubblewrap" in warning and "all that you can" in warning
+        with pytest.raises(InfrastructureError, match="does not work here"):
+            choose("bwrap")
+    finally:
+        probe.cache_clear()
+
+
 def test_what_an_agent_reads_holds_the_runs_claims_and_skills_of_the_others(tmp_path):
     seat = make_seat(tmp_path)
     agent, _ = make_agent(seat, "print(open('.hive/context.md').read())")

@@ -109,6 +109,14 @@ def test_what_cannot_be_read_is_told_to_the_model_once(served, tree):
     assert second[1] == "I would use first fit." and "the reply changes nothing" in second[2]
 
 
+def test_a_reply_that_leaves_no_room_for_a_talk_about_it_is_simply_asked_for_again(served, tree):
+    writer, word = served
+    writer.replies = ["blah " * 800, FIRST_FIT]
+    loop, _ = loop_of(word, context_tokens=4400, answer_tokens=1000)
+    assert loop.propose(tree, context_of(), Random(0)).score > 0.9
+    assert [len(talk) for talk in writer.asked] == [1, 1] and writer.asked[0] == writer.asked[1]
+
+
 def test_a_model_that_never_writes_an_edit_costs_tokens_and_leaves_the_tree_alone(served, tree):
     writer, word = served
     writer.replies = ["words"] * 8
@@ -213,7 +221,10 @@ def test_nano_weights_are_an_agent_too_and_what_does_not_fit_is_said(tree):
         loop.propose(tree, context_of(), Random(0))
     loop.context_tokens = 1500
     loop.answer_tokens = 8
-    prompt = write_prompt(Matter(context_of(), {"solve.py": "print(1)\n"}, OwnScore(0.5, "", "", 1.0)), loop._fits)
+    prompt = write_prompt(
+        Matter(context_of(), {"solve.py": "print(1)\n"}, OwnScore(0.5, "", "", 1.0)),
+        lambda text: loop._fits((said("user", text),)),
+    )
     assert "print(1)" in prompt and "SEARCH" in prompt and len(RENDERER.open([said("user", prompt)])) <= 1492
 
 

@@ -28,7 +28,7 @@ DEEDS = {
 }
 OURS = ("name", "agent", "hub", "folder")  # what each agent gets from the swarm, and nobody else may set
 NUM, STAGGER_S, GRACE_S, LINES = 3, 1.0, 10.0, 20
-HELP = """Each agent is a process, a work tree and a room of its own, and works on when this command has ended. A second up
+HELP = """An agent is a process, a work tree and a room of its own, and works on when this command has ended. Another up
 starts only those that are dead; what was half done when something was killed is mended by the next up.
 
 swarm up TASK hub=URL agent=... [num=3]   fields: stagger_s=1 prefix= invite=, and all of `join` for each agent

@@ -99,7 +99,9 @@ class EditLoop:
     def _ask(self, matter: Matter, seed: int, spent: Spent) -> Edit | BadInput:
         """The edit; one that cannot be read is asked for once more, with what is wrong with it."""
         room = _room(matter)
-        talk: tuple[Message, ...] = (said("user", write_prompt(matter, self._fits)),)
+        talk: tuple[Message, ...] = (
+            said("user", write_prompt(matter, lambda text: self._fits((said("user", text),)))),
+        )
         for attempt in range(2):
             completion = self._say(talk, seed, attempt, spent)
             reply = completion.message.text if completion.message else completion.text
@@ -111,11 +113,9 @@ class EditLoop:
         return complaint
 
     def _say(self, talk: tuple[Message, ...], seed: int, attempt: int, spent: Spent) -> Completion:
-        tokens = self._tokens(talk)
-        if tokens is not None and len(tokens) + self.answer_tokens > self.context_tokens:
+        if not self._fits(talk):
             talk = talk[:1]  # a reply of full length leaves no room for a talk about it
-            tokens = self._tokens(talk)
-        prompt = Prompt(talk, tokens=tokens, stream=("edit", attempt))
+        prompt = Prompt(talk, tokens=self._tokens(talk), stream=("edit", attempt))
         how = Sampling(self.answer_tokens, self.temperature, seed=seed)
         [completion] = asyncio.run(self.policy.sample([prompt], how))
         num_read = completion.prompt_tokens
@@ -128,9 +128,9 @@ class EditLoop:
         renderer: Any = getattr(self.policy, "renderer", None)
         return None if renderer is None else tuple(renderer.open(talk, ()))
 
-    def _fits(self, text: str) -> bool:
-        tokens = self._tokens((said("user", text),))
-        num = len(text) / CHARS_PER_TOKEN if tokens is None else len(tokens)
+    def _fits(self, talk: tuple[Message, ...]) -> bool:
+        tokens = self._tokens(talk)
+        num = sum(len(one.text) for one in talk) / CHARS_PER_TOKEN if tokens is None else len(tokens)
         return num + self.answer_tokens <= self.context_tokens
 
 
