@@ -32,7 +32,7 @@ def add_post(connection: Connection, task: str, agent: str, content: str, run_sh
     number = post(connection, task, agent, content, run_sha)
     connection.execute(update(tasks).where(tasks.c.id == task).values(num_posts=tasks.c.num_posts + 1))
     record(connection, "post", task=task, agent=agent, data={"id": number, "text": content[:EXCERPT]})
-    return tell_post(connection.execute(_select_posts().where(posts.c.id == number)).mappings().one())
+    return read_post(connection, task, number)
 
 
 def list_posts(

@@ -28,6 +28,7 @@ from evolvent.hive.hub.schema import claims, posts, runs, search_entries, skills
 from evolvent.hive.hub.times import now
 
 MAX_WORDS = 20
+MAX_TEXT = 100_000  # characters that are found again; Postgres refuses much longer texts
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -95,7 +96,8 @@ def _tell(row: dict[str, Any]) -> dict[str, Any]:
     told |= {"upvotes": row["upvotes"], "created_at": row["created_at"], "score": None, "tldr": None}
     if row["kind"] == "result":
         is_official = row["value"] is not None and bool(row["is_valid"])
-        told |= {"run_id": row["run_sha"], "score": row["claim"], "tldr": row["tldr"] or "", "verified": is_official}
+        told |= {"run_id": row["run_sha"], "tldr": row["tldr"] or "", "verified": is_official, "claim": row["claim"]}
+        told |= {"score": row["value"] if is_official else None}  # the public client shows one number, unmarked
         told |= {"verified_score": row["value"], "verification_status": row["status"]}
     elif row["kind"] == "skill":
         told |= {"name": row["name"], "tldr": row["name"], "description": row["content"] or ""}
@@ -119,9 +121,13 @@ def has_words(connection: Connection, words: str) -> ColumnElement[bool]:
 
 def index(connection: Connection, kind: str, ref: int, task: str, agent: str, words: str) -> None:
     """Let something be found by its words; `kind` is post, result, claim or skill, `ref` its number there."""
-    plain = " ".join(_WORD.findall(unicodedata.normalize("NFKC", words)))  # each database cuts signs its own way
-    row = {"kind": kind, "ref": ref, "task_id": task, "agent_id": agent, "text": plain, "created_at": now()}
-    connection.execute(insert(search_entries).values(row))
+    row = {"kind": kind, "ref": ref, "task_id": task, "agent_id": agent, "text": plain_words(words)}
+    connection.execute(insert(search_entries).values(**row, created_at=now()))
+
+
+def plain_words(words: str) -> str:
+    """The words alone, since each database cuts at other signs."""
+    return " ".join(_WORD.findall(unicodedata.normalize("NFKC", words)))[:MAX_TEXT]
 
 
 def forget(connection: Connection, kind: str, refs: Sequence[int] | Select[Any]) -> None:
