@@ -111,7 +111,7 @@ def _read(command: Command, words: tuple[str, ...], screen: Screen) -> Wanted:
         got, wanted = " ".join(words) or "none", "one task, such as golf"
         raise BadInput("an agent works on one task", where="evolvent hive join", got=got, wanted=wanted)
     agent = fields.get("agent", "hill_climb").strip()
-    _kind(agent)
+    kind_of(agent)
     if fields.get("alone", "false") not in ("true", "false"):
         raise BadInput("not a switch", where="alone", got=fields["alone"], wanted="true or false")
     how = How(
@@ -138,7 +138,7 @@ def _limits(fields: Mapping[str, str]) -> Limits:
     return Limits(**found)
 
 
-def _kind(agent: str) -> str:
+def kind_of(agent: str) -> str:
     """Whether this names a searcher, a model or a command line."""
     if agent.replace("-", "_") in SEARCHERS:
         return "searcher"
@@ -160,7 +160,7 @@ def _build(wanted: Wanted, key: Key, folder: Path, command: Command, screen: Scr
     from evolvent.hive.search_proposer import build_searcher
 
     fields = {name: value for name, value in command.fields.items() if name not in OWN_FIELDS}
-    kind = _kind(wanted.agent)
+    kind = kind_of(wanted.agent)
 
     def tell(words: str) -> None:
         screen.console.print(f"        {printable(words)}", markup=False, soft_wrap=True)
@@ -209,7 +209,7 @@ def _key_path(wanted: Wanted) -> Path:
 
 
 def _alias(wanted: Wanted) -> str:
-    kind = _kind(wanted.agent)
+    kind = kind_of(wanted.agent)
     return wanted.name or (wanted.agent.replace("_", "-") if kind == "searcher" else kind)
 
 

@@ -68,14 +68,15 @@ def up(command: Command, task: str, _: tuple[str, ...]) -> dict[str, Any]:
     """Start a swarm, or whoever of it is dead."""
     from evolvent.hive.client import HubClient
     from evolvent.hive.swarm import Door, raise_swarm
-    from evolvent.hive.swarm_state import hold
+    from evolvent.hive.swarm_state import hold, refreshed
 
     screen, fields = Screen(as_json=command.json), command.fields
     swarm = _plan(command, task)
+    _check_agent(swarm, screen)
     num = _whole(fields, "num", len(swarm.cells) or NUM)
     stagger_s = _number(fields, "stagger_s", STAGGER_S)
     with hold(Path(swarm.folder)), HubClient(swarm.hub) as client:
-        swarm = _recalled(swarm)
+        swarm = refreshed(swarm)
         door = Door(client, swarm.prefix or None, fields.get("invite"))
         swarm = raise_swarm(swarm, num, door, stagger_s, partial(print_line, screen))
     answer = tell_swarm(swarm)
@@ -140,11 +141,11 @@ def logs(command: Command, task: str, agents: tuple[str, ...]) -> dict[str, Any]
 def stop(command: Command, task: str, agents: tuple[str, ...]) -> dict[str, Any]:
     """End agents; `up` starts them again."""
     from evolvent.hive.swarm import stop_cells
-    from evolvent.hive.swarm_state import hold
+    from evolvent.hive.swarm_state import hold, refreshed
 
     screen, swarm = Screen(as_json=command.json), _find(command, task)
     with hold(Path(swarm.folder)):
-        swarm = _recalled(swarm)
+        swarm = refreshed(swarm)
         names = agents or tuple(cell.agent for cell in swarm.cells)
         swarm = stop_cells(swarm, names, _number(command.fields, "grace_s", GRACE_S), partial(print_line, screen))
     return tell_swarm(swarm)
@@ -154,12 +155,12 @@ def down(command: Command, task: str, _: tuple[str, ...]) -> dict[str, Any]:
     """End a swarm for good: its tokens are worth nothing afterwards, and clean=true removes its trees and logs."""
     from evolvent.hive.agent_files import remove_tree
     from evolvent.hive.swarm import drop_cells, stop_cells
-    from evolvent.hive.swarm_state import hold
+    from evolvent.hive.swarm_state import hold, refreshed
 
     screen, clean = Screen(as_json=command.json), _truth(command.fields, "clean")
     swarm = _find(command, task)
     with hold(Path(swarm.folder)):
-        swarm = _recalled(swarm)
+        swarm = refreshed(swarm)
         names = [cell.agent for cell in swarm.cells]
         swarm = stop_cells(swarm, names, _number(command.fields, "grace_s", GRACE_S), partial(print_line, screen))
         left = drop_cells(swarm, clean, partial(print_line, screen))
@@ -208,6 +209,22 @@ def _plan(command: Command, task: str) -> Swarm:
     return Swarm(task, hub, str(folder), agent, str(Path.cwd()), fields.get("prefix", ""), extra)
 
 
+def _check_agent(swarm: Swarm, screen: Screen) -> None:
+    """What is wrong with the agent or its fields, said here and not by each agent to its own log."""
+    from evolvent.cli.hive_agents import COMMAND_FIELDS, EDIT_FIELDS, build_command_agent
+    from evolvent.cli.hive_join import OWN_FIELDS, kind_of
+    from evolvent.hive.agent_files import Seat
+
+    known = (*OWN_FIELDS, *COMMAND_FIELDS, *EDIT_FIELDS, "seed")
+    wrong = next((name for name in swarm.fields if name not in known), None)
+    if wrong:
+        cure = nearest(wrong, [*PLACE, *DEEDS["up"][1], *known])
+        raise BadInput(f"no field {wrong!r}", where="evolvent hive swarm up", got=wrong, cure=cure)
+    if kind_of(swarm.agent) == "command":
+        seat = Seat(Path(swarm.folder) / "agent", swarm.hub, swarm.task, "agent", "")
+        build_command_agent(swarm.agent, dict(swarm.fields), seat, partial(print_line, screen))
+
+
 def _find(command: Command, task: str) -> Swarm:
     swarm = _look(command, task)
     if swarm is None:
@@ -236,18 +253,9 @@ def _look(command: Command, task: str) -> Swarm | None:
 
 def _all_swarms() -> list[Swarm]:
     from evolvent.hive.keys import default_home
-    from evolvent.hive.swarm_state import FILE, recall_swarm
+    from evolvent.hive.swarm_state import recall_all
 
-    found = (recall_swarm(path.parent) for path in sorted(default_home().glob(f"*/swarms/*/{FILE}")))
-    return [swarm for swarm in found if swarm is not None]
-
-
-def _recalled(swarm: Swarm) -> Swarm:
-    """The swarm with the agents that are written down by now: another command may have changed them meanwhile."""
-    from evolvent.hive.swarm_state import recall_swarm
-
-    found = recall_swarm(Path(swarm.folder))
-    return swarm if found is None else replace(swarm, cells=found.cells)
+    return recall_all(default_home())
 
 
 # ---------------------------------------------------------------- fields

@@ -118,6 +118,18 @@ def recall_swarm(folder: Path) -> Swarm | None:
         raise StoreError("the state of the swarm cannot be read", where=str(path), got=str(error), cure=cure) from None
 
 
+def recall_all(home: Path) -> list[Swarm]:
+    """Every swarm below the folder where agents live."""
+    found = (recall_swarm(path.parent) for path in sorted(home.glob(f"*/swarms/*/{FILE}")))
+    return [swarm for swarm in found if swarm is not None]
+
+
+def refreshed(swarm: Swarm) -> Swarm:
+    """The swarm with the agents that are written down by now: another command may have changed them meanwhile."""
+    found = recall_swarm(Path(swarm.folder))
+    return swarm if found is None else replace(swarm, cells=found.cells)
+
+
 def forget_swarm(folder: Path) -> None:
     """Take the state away; logs and trees stay."""
     (folder / FILE).unlink(missing_ok=True)
