@@ -122,7 +122,7 @@ def test_the_baseline_of_golf_is_better_than_that_and_far_from_what_zlib_does(be
     zlib = STORE.replace("import sys", "import sys, zlib").replace("open(\"inputs/text\", \"rb\").read()",
         "zlib.compress(open('inputs/text', 'rb').read(), 9)").replace("open(\"inputs/predictions\", \"rb\").read()",
         "zlib.decompress(open('inputs/predictions', 'rb').read())")  # fmt: skip
-    assert bench.measure_files(golf.digest, {"golf.py": zlib.encode()}).value < result.value - 1
+    assert bench.measure_files(golf.digest, {"golf.py": zlib.encode()}).value < result.value - 0.7
 
 
 def test_the_baseline_tuned_is_far_better_than_zlib_and_still_fits(bench, golf):

@@ -8,7 +8,7 @@ from scoring import Invalid
 
 from evolvent.hive.golf import bits_of_code
 
-NUM_BYTES = 4000
+NUM_BYTES, NUM_PASSAGES = 4000, 8
 
 
 def pose(seed, data):
@@ -28,7 +28,13 @@ def score(seed, data, code, decoded):
 
 
 def draw(seed, data):
-    """Documents in a random order, as many as fill the text."""
-    documents = json.loads((data / "pool.json").read_text("utf-8"))
-    random.Random(seed).shuffle(documents)
-    return "\n\n".join(documents[:20]).encode()[:NUM_BYTES]
+    """A passage from each of some documents: texts of one document alone would differ too much from each other."""
+    rng = random.Random(seed)
+    documents = rng.sample(json.loads((data / "pool.json").read_text("utf-8")), NUM_PASSAGES)
+    return b"".join(_cut(rng, document.encode()) for document in documents)
+
+
+def _cut(rng, document):
+    size = NUM_BYTES // NUM_PASSAGES
+    start = rng.randrange(len(document) - size + 1)
+    return document[start : start + size]
