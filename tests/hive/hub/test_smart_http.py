@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from evolvent.hive.hub.repositories import Spot, name_base
+from evolvent.hive.hub.smart_http import NUM_READERS
 from hive.hub.git_door import (
     LIMITS,
     NOTHING,
@@ -499,3 +500,24 @@ def test_what_a_killed_git_left_behind_stands_in_nobodys_way(hall, guest):
     assert guest.push("main")[0] == 0
     assert guest.refs() == {"refs/heads/main": run}
     assert guest.is_sound() is True
+
+
+def test_clients_that_do_not_read_what_they_asked_for_keep_nobody_waiting(hall, guest):
+    """Twice as many as there are processes for readers, each with a megabyte in the mail."""
+    run = guest.commit(os.urandom(900_000), "big")
+    assert guest.push("main")[0] == 0
+    wish = packet(b"want " + run.encode() + b" ofs-delta\n") + b"0000" + packet(b"done\n")
+    lines = []
+    for _ in range(2 * NUM_READERS):
+        line = socket.socket()
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        line.connect(("127.0.0.1", hall.port))
+        line.sendall(
+            f"POST /git/{guest.fork}/git-upload-pack HTTP/1.1\r\nHost: x\r\nContent-Length: {len(wish)}\r\n"
+            "Content-Type: application/x-git-upload-pack-request\r\n\r\n".encode()
+            + wish
+        )
+        lines.append(line)
+    assert [line.recv(12) for line in lines] == [b"HTTP/1.1 200"] * len(lines)
+    assert hall.join().git("fetch", "-q", guest.url, run) == ""
+    [line.close() for line in lines]
