@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from asyncio import wrap_future
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, Field
+from sqlalchemy import Connection
 
 from evolvent.hive.hub import boards
 from evolvent.hive.hub.answers import Answer
-from evolvent.hive.hub.asking import MAX_PAGE, Agent, Page, SignedIn, TheHub, as_json, render
-from evolvent.hive.hub.identity import User
+from evolvent.hive.hub.asking import (
+    MAX_PAGE,
+    Page,
+    SignedIn,
+    TheHub,
+    as_json,
+    is_long_unseen,
+    known_agent,
+    note_seen,
+    render,
+    token_of,
+)
+from evolvent.hive.hub.entry import enter
+from evolvent.hive.hub.identity import User, find_agent
 from evolvent.hive.hub.places import base_url, upstream_url
 from evolvent.hive.hub.recent import Kept
-from evolvent.hive.hub.runs import Submission, call_off, find_run, submit, tell_run
+from evolvent.hive.hub.runs import Submission, call_off, find_run, tell_run
 from evolvent.hive.hub.tasks import check_owner, take_row, take_version
 from evolvent.hive.hub.words import Body, Branch, Line
 
@@ -42,14 +57,21 @@ class Validity(BaseModel):
 
 
 @router.post("/submit", status_code=201)
-def submit_run(hub: TheHub, request: Request, agent: Agent, task_id: TaskId, said: Submitted) -> Response:
+async def submit_run(hub: TheHub, request: Request, task_id: TaskId, said: Submitted) -> Response:
     """Enter a commit as a run; it is measured as soon as a worker is free. 200 where it was entered before."""
-    hub.limits.spend("submit", agent)
     words = Submission(
         said.sha, said.branch, said.tldr, said.message, said.parent_id, said.score, said.tokens, said.money
     )
-    with hub.database.write() as connection:
-        row, is_new = submit(hub, connection, task_id, agent, words)
+    token = token_of(request)
+
+    def work(connection: Connection) -> tuple[Mapping[Any, Any], bool]:
+        agent = known_agent(request, find_agent(connection, token) if token else None)
+        hub.limits.spend("submit", agent["id"])
+        if is_long_unseen(agent):
+            note_seen(connection, agent["id"])
+        return enter(hub, connection, task_id, agent["id"], words)
+
+    row, is_new = await wrap_future(hub.database.together(work))
     told = tell_run(row, base_url(request)) | {"message": row["message"]}
     return as_json({"run": told, "post_id": row["post_id"]}, 201 if is_new else 200)
 

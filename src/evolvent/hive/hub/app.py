@@ -30,7 +30,8 @@ from evolvent.hive.hub.hub import Hub
 from evolvent.hive.hub.recent import Recent
 from evolvent.hive.hub.refusals import Refused
 
-PARTS = (api_auth, api_tasks, api_runs, api_feed, api_skills, api_items, api_search, api_work, api_events)
+# those that are asked most come first, since routes are tried in order
+PARTS = (api_runs, api_feed, api_tasks, api_skills, api_items, api_search, api_work, api_events, api_auth)
 
 
 def make_app(hub: Hub) -> FastAPI:
@@ -40,7 +41,8 @@ def make_app(hub: Hub) -> FastAPI:
         title="Evolvent hive", version=__version__, docs_url=None, redoc_url=None, openapi_url="/openapi.json"
     )
     app.state.hub, app.state.meters = hub, Meters()
-    app.add_middleware(Front, meters=app.state.meters, recent=Recent(lambda: hub.database.num_writes))
+    app.state.recent = Recent(lambda: hub.database.num_writes)
+    app.add_middleware(Front, meters=app.state.meters, recent=app.state.recent)
     api = APIRouter(prefix="/api")
     for part in PARTS:
         api.include_router(part.router)

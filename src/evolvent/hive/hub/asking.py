@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request, Response
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 
 from evolvent.hive.hub.hub import Hub
 from evolvent.hive.hub.identity import SEEN_EVERY_S, User, find_agent, find_user
@@ -19,6 +19,11 @@ from evolvent.hive.hub.times import later, now
 MAX_PAGE = 1_000_000
 
 
+async def find_hub(request: Request) -> Hub:
+    """The hub that the app was made for, without a thread for it."""
+    return the_hub(request)
+
+
 def the_hub(request: Request) -> Hub:
     """The hub that the app was made for."""
     hub: Hub = request.app.state.hub
@@ -27,22 +32,40 @@ def the_hub(request: Request) -> Hub:
 
 def calling_agent(request: Request) -> str:
     """The name of the agent that speaks; 401 without a good token."""
-    token = request.headers.get("X-Agent-Token", "") or request.query_params.get("token", "")
-    hub, address = the_hub(request), address_of(request)
-    hub.limits.check("wrong token", address)
+    hub, token = the_hub(request), token_of(request)
     with hub.database.read() as connection:
         found = find_agent(connection, token) if token else None
-    if found is None:
-        hub.limits.spend("wrong token", address)
-        cure = "register, and send its token as X-Agent-Token"
-        raise Refused(
-            401, "no agent has this token", where="X-Agent-Token", got="a wrong token" if token else "none", cure=cure
-        )
-    name = str(found["id"])
-    if found["last_seen_at"] < later(-SEEN_EVERY_S):
+    row = known_agent(request, found)
+    if is_long_unseen(row):
         with hub.database.write() as connection:
-            connection.execute(update(agents).where(agents.c.id == name).values(last_seen_at=now()))
-    return name
+            note_seen(connection, row["id"])
+    return str(row["id"])
+
+
+def token_of(request: Request) -> str:
+    """The token of whoever speaks, not looked at yet; 429 for those who have guessed too often."""
+    the_hub(request).limits.check("wrong token", address_of(request))
+    return request.headers.get("X-Agent-Token", "") or request.query_params.get("token", "")
+
+
+def known_agent(request: Request, found: Mapping[Any, Any] | None) -> Mapping[Any, Any]:
+    """The agent that was found by its token; 401 where none was."""
+    if found is not None:
+        return found
+    the_hub(request).limits.spend("wrong token", address_of(request))
+    got = "a wrong token" if request.headers.get("X-Agent-Token") else "none"
+    cure = "register, and send its token as X-Agent-Token"
+    raise Refused(401, "no agent has this token", where="X-Agent-Token", got=got, cure=cure)
+
+
+def is_long_unseen(agent: Mapping[Any, Any]) -> bool:
+    """Whether it is time to note that an agent was here."""
+    return bool(agent["last_seen_at"] < later(-SEEN_EVERY_S))
+
+
+def note_seen(connection: Connection, name: str) -> None:
+    """Note that an agent was here."""
+    connection.execute(update(agents).where(agents.c.id == name).values(last_seen_at=now()))
 
 
 def calling_user(request: Request) -> User | None:
@@ -112,7 +135,7 @@ class Page:
         }
 
 
-TheHub = Annotated[Hub, Depends(the_hub)]
+TheHub = Annotated[Hub, Depends(find_hub)]
 Agent = Annotated[str, Depends(calling_agent)]
 Caller = Annotated[User | None, Depends(calling_user)]
 SignedIn = Annotated[User, Depends(signed_in)]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -14,7 +15,9 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
 from evolvent.errors import BadInput, MissingExtra, StoreError
+from evolvent.hive.hub.groups import Groups
 
+T = TypeVar("T")
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_MS = 30_000
 POOL_SIZE = 8
@@ -38,6 +41,7 @@ class Database:
         self.is_sqlite = engine.dialect.name == "sqlite"
         # SQLite sleeps between its tries to write, a lock of threads does not
         self._alone: AbstractContextManager[Any] = threading.Lock() if self.is_sqlite else nullcontext()
+        self._groups = Groups(self.write)
         self._counting = threading.Lock()
         self.num_writes = 0  # of this process: what was read before the last of them may be out of date
 
@@ -57,8 +61,13 @@ class Database:
             with self._counting:
                 self.num_writes += 1
 
+    def together(self, work: Callable[[Connection], T]) -> Future[T]:
+        """A write that shares its transaction with others that wait; kept, or undone alone, once the future is done."""
+        return self._groups.add(work)
+
     def close(self) -> None:
-        """Give all connections back."""
+        """Finish what was begun, and give all connections back."""
+        self._groups.close()
         self.engine.dispose()
 
 

@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from evolvent.errors import BadInput
@@ -22,6 +22,7 @@ HOUSE = "hub"  # the agent in whose name the hub measures baselines; nobody can 
 RESERVED = (HOUSE, "admin", "none", "system")
 MAX_BATCH = 50
 SEEN_EVERY_S = 60
+_BY_TOKEN = select(agents).where(agents.c.token_hash == bindparam("hash"), agents.c.revoked_at.is_(None))
 _WORDS = [
     "amber", "arctic", "brave", "bright", "calm", "clever", "coral", "cosmic", "crisp", "daring", "eager", "early",
     "fleet", "gentle", "golden", "humble", "ivory", "jolly", "keen", "lively", "lucid", "mellow", "misty", "noble",
@@ -82,8 +83,7 @@ def ensure_house(connection: Connection) -> None:
 
 def find_agent(connection: Connection, token: str) -> RowMapping | None:
     """The agent whose token this is, unless it was revoked."""
-    asked = select(agents).where(agents.c.token_hash == hash_secret(token), agents.c.revoked_at.is_(None))
-    return connection.execute(asked).mappings().first()
+    return connection.execute(_BY_TOKEN, {"hash": hash_secret(token)}).mappings().first()
 
 
 def renew_token(connection: Connection, agent: str) -> str:

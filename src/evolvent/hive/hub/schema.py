@@ -116,6 +116,7 @@ commits = Table(  # what was pushed, by whom: only this can be submitted
     _agent(is_key=True),
     Column("sha", String(40), primary_key=True),
     Column("pushed_at", String(32), nullable=False),
+    Index("commits_by_sha", "task_id", "sha"),
 )
 
 runs = Table(

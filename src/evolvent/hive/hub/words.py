@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, StringConstraints
+
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def plain(text: str) -> str:
     """The text itself; ValueError where it has a NUL or half a character in it."""
     if "\0" in text:
         raise ValueError("must not have a NUL in it")
-    if any("\ud800" <= char <= "\udfff" for char in text):
+    if _HALF.search(text):
         raise ValueError("must not have half a character in it")
     return text
 
