@@ -7,7 +7,7 @@ import pytest
 
 from evolvent.cli.hive_agents import build_command_agent
 from evolvent.errors import BadInput, InfrastructureError
-from evolvent.hive.agent_files import lay_home, read_report, remove_tree
+from evolvent.hive.agent_files import Report, lay_home, read_report, remove_tree
 from evolvent.hive.agent_process import LogFile, find_marked
 from evolvent.hive.agent_room import Isolate, check_sight, choose, probe
 from evolvent.hive.command_agent import CommandAgent
@@ -265,6 +265,8 @@ def test_a_report_is_read_as_a_claim_whatever_it_holds(tmp_path):
         (notes / "report.json").write_text(text)
         report = read_report(tmp_path, b"")
         assert report.score is None and report.tokens == 0 and report.money == 0.0 and report.tldr
+    (notes / "report.json").write_text(r'{"message": "a\ud800\u0000b", "tokens": 1e300}')
+    assert read_report(tmp_path, b"") == Report("a?b", "a?b", None, 10**12)
     (notes / "report.json").unlink()
     (notes / "report.json").symlink_to("/etc/hostname")
     assert read_report(tmp_path, b"\x1b[31mred\x1b[0m").tldr == "[31mred [0m"

@@ -215,6 +215,7 @@ def vars_of(policy):
     return {name: value for name, value in vars(policy).items() if not name.startswith("_")}
 
 
+@pytest.mark.slow
 def test_nano_weights_are_an_agent_too_and_what_does_not_fit_is_said(tree):
     loop, _ = loop_of("nano")
     with pytest.raises(BadInput, match="do not fit into the model's context"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import chdir
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -220,9 +221,14 @@ def _check_agent(swarm: Swarm, screen: Screen) -> None:
     if wrong:
         cure = nearest(wrong, [*PLACE, *DEEDS["up"][1], *known])
         raise BadInput(f"no field {wrong!r}", where="evolvent hive swarm up", got=wrong, cure=cure)
-    if kind_of(swarm.agent) == "command":
-        seat = Seat(Path(swarm.folder) / "agent", swarm.hub, swarm.task, "agent", "")
-        build_command_agent(swarm.agent, dict(swarm.fields), seat, partial(print_line, screen))
+    seat = Seat(Path(swarm.folder) / "agent", swarm.hub, swarm.task, "agent", "")
+    if not Path(swarm.cwd).is_dir():
+        raise BadInput(
+            "the folder of this swarm's commands is gone", where=swarm.folder, got=swarm.cwd, cure="swarm down"
+        )
+    with chdir(swarm.cwd):
+        if kind_of(swarm.agent) == "command":
+            build_command_agent(swarm.agent, dict(swarm.fields), seat, partial(print_line, screen))
 
 
 def _find(command: Command, task: str) -> Swarm:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from evolvent.errors import InfrastructureError
-from evolvent.hive.agent_words import describe, finite, one_line
+from evolvent.hive.agent_words import describe, finite, one_line, plain
 from evolvent.hive.proposer import Context
 from evolvent.store.atomic import disk_errors_at
 
 NOTES, REPORT = ".hive", "report.json"
-MAX_REPORT, MAX_TLDR, MAX_MESSAGE, MAX_COUNT = 65536, 80, 8000, 2**53
+MAX_REPORT, MAX_TLDR, MAX_MESSAGE, MAX_COUNT = 65536, 80, 8000, 10**12
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
@@ -89,7 +89,7 @@ def read_report(tree: Path, tail: bytes) -> Report:
         found = json.loads(_read_left(tree, REPORT) or b"null")
     found = found if isinstance(found, dict) else {}
     lines = [line for line in tail.decode(errors="replace").splitlines() if line.strip()]
-    message = str(found.get("message") or "")[:MAX_MESSAGE]
+    message = plain(str(found.get("message") or ""), MAX_MESSAGE)
     tldr = one_line(str(found.get("tldr") or message or (lines[-1] if lines else "")), MAX_TLDR)
     tokens, money = finite(found.get("tokens")) or 0.0, finite(found.get("money")) or 0.0
     return Report(

@@ -88,6 +88,11 @@ def one_line(text: str, longest: int = MAX_LINE) -> str:
     return flat if len(flat) <= longest else flat[: longest - 3] + "..."
 
 
+def plain(text: str, longest: int) -> str:
+    """A text that a hub takes: without a NUL or half characters, and not too long."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()[:longest]
+
+
 def finite(value: Any) -> float | None:
     """A number that can be claimed; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):

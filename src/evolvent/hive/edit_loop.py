@@ -15,7 +15,7 @@ from typing import Any
 
 from evolvent.envs.sandbox import Sandbox, best
 from evolvent.errors import BadInput
-from evolvent.hive.agent_words import finite
+from evolvent.hive.agent_words import finite, plain
 from evolvent.hive.edit_format import Edit, Room, read_edit
 from evolvent.hive.edit_prompt import Matter, complain_to, write_prompt
 from evolvent.hive.own_score import OwnScore, measure_tree, read_tree, write_files
@@ -26,6 +26,7 @@ from evolvent.records import Completion, Message, Prompt, Sampling, said
 
 CHARS_PER_TOKEN = 3.0  # of a tokenizer that is not here; fewer than code has with most of them
 BY_COUNT = (1e6, 1e6)  # prices by which the cost of an answer is its number of tokens
+MAX_MESSAGE = 8000
 UNMEASURED = ("pending", "running")
 
 
@@ -138,7 +139,8 @@ def tell_try(edit: Edit, before: OwnScore, after: OwnScore, context: Context) ->
     """What came of an edit, for those who come after."""
     metric = context.task["metric"]
     if after.value is None:
-        return f"{edit.idea}: eval/eval.sh measured nothing ({after.why})\n\n{after.tail[-1000:]}".strip()
+        words = f"{edit.idea}: eval/eval.sh measured nothing ({after.why})\n\n{after.tail[-1000:]}"
+        return plain(words.strip(), MAX_MESSAGE)
     was = "nothing" if before.value is None else f"{before.value:.6g}"
     is_better = before.value is None or context.sign * after.value > context.sign * before.value
     verdict = "kept until the hub has measured it" if is_better else "not built upon"
