@@ -24,7 +24,7 @@ class Desk:
         self.hub, self.folder = hub, Path(folder)
         self.task = make_task(self.folder / "task", toml, more)
         open_task(hub, self.task)
-        self.tokens = {}
+        self.tokens, self.num_users = {}, 0
         for agent in agents or ("ann", "bob"):
             self.join(agent)
 
@@ -36,7 +36,8 @@ class Desk:
 
     def user(self, role):
         with self.hub.database.write() as connection:
-            key = add_user(connection, f"a {role}", role)
+            self.num_users += 1
+            key = add_user(connection, f"a {role}" + f" {self.num_users}" * (self.num_users > 1), role)
             return key, find_user(connection, key)
 
     def commit(self, agent, text, *, is_noted=True, files=None):
