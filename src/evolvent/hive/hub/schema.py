@@ -149,7 +149,7 @@ runs = Table(
     Column("kept_at", String(32)),
     Column("tree_digest", String(64)),
     Column("seconds", Float, nullable=False, server_default="0"),
-    Column("tokens", Integer, nullable=False, server_default="0"),
+    Column("tokens", BigInteger, nullable=False, server_default="0"),
     Column("money", Float, nullable=False, server_default="0"),
     Column("post_id", BigInteger),
     Column("created_at", String(32), nullable=False),
