@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from evolvent.store import atomic
@@ -70,11 +71,10 @@ def list_objects(repository: Path) -> set[Path]:
 def measure(repository: Path) -> int:
     """The bytes that a repository takes of the disk."""
     blocks = 0
-    for path in _files(repository):
-        try:
-            blocks += -(-path.stat().st_size // BLOCK)
-        except FileNotFoundError:  # a temporary file of git
-            continue
+    for home, _, names in os.walk(repository):
+        for name in names:
+            with suppress(FileNotFoundError):  # a temporary file of git
+                blocks += -(-os.stat(f"{home}/{name}").st_size // BLOCK)  # noqa: PTH116 - a Path for each is slow
     return blocks * BLOCK
 
 
