@@ -7,6 +7,7 @@ import pytest
 
 from evolvent.cli.hive_agents import build_command_agent
 from evolvent.errors import BadInput, InfrastructureError
+from evolvent.hive.agent_bounds import Bounds, can_bound
 from evolvent.hive.agent_files import Report, lay_home, read_report, remove_tree
 from evolvent.hive.agent_process import LogFile, find_marked
 from evolvent.hive.agent_room import Isolate, check_sight, choose, probe
@@ -283,6 +284,34 @@ def test_a_folder_without_rights_is_removed_all_the_same(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+# ---------------------------------------------------------------- bounds
+
+
+@pytest.mark.skipif(not can_bound(), reason="this user may make no control groups")
+@BOTH
+def test_processes_and_memory_of_a_command_are_bounded_together(tmp_path, isolate):
+    seat = make_seat(tmp_path)
+    program = """
+import subprocess, sys
+started = []
+try:
+    for _ in range(200):
+        started.append(subprocess.Popen(["sleep", "60"]))
+except OSError:
+    pass
+print(0 < len(started) < 30, flush=True)
+for one in started:
+    one.kill()
+    one.wait()
+code = subprocess.run([sys.executable, "-c", "print(len(bytearray(400 << 20)))"]).returncode
+print(code, flush=True)
+"""
+    agent, said = make_agent(seat, program, isolate, bounds=Bounds(100, 30))
+    propose(agent, seat)
+    assert seat.log.read_text() == "True\n-9\n"
+    assert said == ["ant: it needed more memory than 100 MB (memory_mb)"]
+
+
 # ---------------------------------------------------------------- what may go wrong around it
 
 
@@ -391,6 +420,7 @@ def test_a_script_that_the_command_names_is_found_from_where_the_user_is(tmp_pat
         ({"limit_s": "soon"}, "not a number"),
         ({"see": "/no/such/place"}, "nothing to see"),
         ({"isolate": "docker"}, "unknown isolation"),
+        ({"memory_mb": "0"}, "must be positive"),
     ],
 )
 def test_wrong_fields_of_a_command_are_refused(tmp_path, fields, complaint):

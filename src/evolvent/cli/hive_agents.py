@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from evolvent.hive.command_agent import CommandAgent
     from evolvent.hive.edit_loop import EditLoop
 
-COMMAND_FIELDS = ("mode", "limit_s", "grace_s", "isolate", "see", "env")
+COMMAND_FIELDS = ("mode", "limit_s", "grace_s", "isolate", "see", "env", "memory_mb", "processes")
 EDIT_FIELDS = ("context_tokens", "answer_tokens", "temperature", "price", "api_key_env", "eval_s", "timeout_s")
 SCRIPTS = (".py", ".sh", ".js", ".mjs", ".rb", ".pl")
 Tell = Callable[[str], None]
@@ -24,6 +24,7 @@ Tell = Callable[[str], None]
 
 def build_command_agent(command: str, fields: dict[str, str], seat: Seat, tell: Tell = print) -> CommandAgent:
     """A command line as an agent; takes its own fields out of `fields`."""
+    from evolvent.hive.agent_bounds import Bounds
     from evolvent.hive.agent_room import check_sight, choose
     from evolvent.hive.command_agent import CommandAgent, Mode
 
@@ -43,6 +44,7 @@ def build_command_agent(command: str, fields: dict[str, str], seat: Seat, tell: 
         mode=Mode(mode),
         limit_s=_number(own, "limit_s", 1800.0),
         grace_s=_number(own, "grace_s", 5.0),
+        bounds=Bounds(int(_number(own, "memory_mb", 4096)), int(_number(own, "processes", 1024))),
         see=see,
         env=tuple(_words(own.get("env", ""))),
         tell=tell,

@@ -18,7 +18,7 @@ from evolvent.hive.proposer import Context
 from evolvent.store.atomic import disk_errors_at
 
 NOTES, REPORT = ".hive", "report.json"
-MAX_REPORT, MAX_TLDR, MAX_MESSAGE, MAX_COUNT = 65536, 80, 8000, 10**12
+MAX_REPORT, MAX_TLDR, MAX_MESSAGE, MAX_COUNT, MAX_MONEY = 65536, 80, 8000, 10**12, 1e9
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
@@ -97,7 +97,7 @@ def read_report(tree: Path, tail: bytes) -> Report:
         message=message or tldr,
         score=finite(found.get("score")),
         tokens=int(min(max(tokens, 0), MAX_COUNT)),
-        money=min(max(money, 0.0), float(MAX_COUNT)),
+        money=min(max(money, 0.0), MAX_MONEY),
     )
 
 

@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 
 from evolvent.errors import BadInput, InfrastructureError
+from evolvent.hive.agent_bounds import Bounds, bounded
 from evolvent.hive.agent_files import Report, Seat, context_files, lay_home, lay_notes, read_report, remove_tree
 from evolvent.hive.agent_process import MARK, AgentProcess
 from evolvent.hive.agent_prompt import prompt_free, prompt_once
@@ -43,6 +44,7 @@ class CommandAgent:
     mode: Mode = Mode.ONCE
     limit_s: float = LIMIT_S
     grace_s: float = 5.0
+    bounds: Bounds = Bounds()
     see: tuple[Path, ...] = ()
     env: tuple[str, ...] = ()
     tell: Callable[[str], None] = print
@@ -81,11 +83,16 @@ class CommandAgent:
         lay_home(self.seat)
         words = [word.replace(PROMPT_FILE, f"{room.seen_tree}/.hive/prompt.md") for word in split(self.command)]
         words = enclose([word.replace(PROMPT, prompt) for word in words], room)
-        process = AgentProcess(words, surround(room, {**self._own(room), **own}), tree, self.seat.log, prompt)
-        try:
-            status = process.wait(self.limit_s)
-        finally:
-            process.stop(self.grace_s)
+        with bounded(words, self.bounds) as within:
+            env = surround(room, {**self._own(room), **own})
+            process = AgentProcess(within.words, env, tree, self.seat.log, prompt)
+            try:
+                status = process.wait(self.limit_s)
+            finally:
+                process.stop(self.grace_s)
+            ran_out = within.ran_out()
+        if ran_out:
+            self.tell(f"{self.seat.agent}: it needed more memory than {self.bounds.memory_mb} MB (memory_mb)")
         if status is None:
             self.tell(f"{self.seat.agent}: stopped after {self.limit_s:g} s (limit_s)")
         elif status:
