@@ -21,7 +21,7 @@ MIN_CHARS = 800
 # by the first digit of a document's hash: what agents train on, what ranks them, and what is held out
 TRAIN, PRIMER = "public/train.txt", "public/weights/primer.lzma"
 SHARES = {TRAIN: "01234", "sealed/pool.json": "56789ab", "holdout/pool.json": "cdef"}
-PRIMER_BYTES, PASSAGE_BYTES, GRAM_BYTES = 16000, 256, 8
+PRIMER_BYTES, PASSAGE_BYTES, GRAM_BYTES = 12000, 256, 8
 
 
 def text_files() -> dict[str, bytes]:
