@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -103,35 +103,33 @@ def read_report(tree: Path, tail: bytes) -> Report:
 
 def renew_folder(path: Path) -> Path:
     """An empty folder of that name in the place of whatever was there: a link there would lead our pen elsewhere."""
+    remove_tree(path)
     with disk_errors_at(path):
-        if path.is_symlink() or (path.exists() and not path.is_dir()):
-            path.unlink()
-        elif path.is_dir():
-            shutil.rmtree(path, onerror=_insist)
         path.mkdir(mode=0o700)
     return path
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder with all in it, whatever rights its owner took from it; a link is removed, never followed."""
-    if path.is_symlink():
-        path.unlink()
-    elif path.exists():
-        shutil.rmtree(path, onerror=_insist)
-    if path.exists():
-        raise InfrastructureError("a folder of an agent cannot be removed", where=str(path), cure="remove it by hand")
+    """Remove whatever is there, with all in it, whatever rights its owner took from it; no link is followed."""
+    try:
+        if path.is_symlink() or (path.exists() and not path.is_dir()):
+            path.unlink()
+        elif path.exists():
+            _give_rights(path)
+            shutil.rmtree(path)
+    except OSError as error:
+        cure = "end what still writes there, or remove it by hand"
+        raise InfrastructureError("this cannot be removed", where=str(path), got=str(error), cure=cure) from error
 
 
-def _insist(remove: Callable[[str], object], name: str, _: object) -> None:
-    """Give the folder back the rights that were taken from it, and try once more."""
-    with suppress(OSError):
-        if not Path(name).parent.is_symlink():
-            Path(name).parent.chmod(0o700)
-        if stat.S_ISDIR(os.lstat(name).st_mode):
-            Path(name).chmod(0o700)
-            shutil.rmtree(name, ignore_errors=True)
-        else:
-            remove(name)
+def _give_rights(path: Path) -> None:
+    """Let the owner into each folder of a tree."""
+    inner = [str(path)]
+    while inner:
+        folder = inner.pop()
+        os.chmod(folder, 0o700)  # noqa: PTH101 - one word for all of them
+        with os.scandir(folder) as found:
+            inner += [one.path for one in found if one.is_dir(follow_symlinks=False)]
 
 
 def _write(path: Path, text: str) -> None:
