@@ -40,12 +40,16 @@ class Lineage:
     ends: tuple[str, str]
 
 
-def lay_lineage(nodes: Sequence[Node], *, best: str | None, is_more_better: bool, by: str = "time") -> Lineage:
+def lay_lineage(
+    nodes: Sequence[Node], *, best: str | None, is_more_better: bool, by: str = "time", is_wide: bool = False
+) -> Lineage:
     """Every run in its place; `by` says what lies across: `time` (order of submission) or `depth` (runs built upon)."""
     ordered = sorted(nodes, key=lambda node: (node.get("number") or 0, str(node.get("created_at")), node["sha"]))
     scores = [float(node["verified_score"]) for node in ordered if node["verified"]]
-    scale = lay_scale(scores, is_more_better)
-    width = min(MAX_WIDTH, max(MIN_WIDTH, 7.0 * len(ordered)))
+    path = _path_to(best, ordered)
+    needed = [float(node["verified_score"]) for node in ordered if node["verified"] and node["sha"] in path]
+    scale = lay_scale(scores, is_more_better, needed)
+    width = min(MAX_WIDTH, max(MIN_WIDTH, 7.0 * len(ordered))) if is_wide else MIN_WIDTH
     across = _by_depth(ordered) if by == "depth" else _by_time(ordered)
     bottom = HEIGHT - LANE
     places = {}
@@ -56,7 +60,7 @@ def lay_lineage(nodes: Sequence[Node], *, best: str | None, is_more_better: bool
             round(x, 1), round(bottom - up * (bottom - TOP) if up is not None else HEIGHT - 24, 1)
         )
     ends = ("start", "most built upon") if by == "depth" else ("first run", "last run")
-    return Lineage(tuple(ordered), places, _path_to(best, ordered), scale, width, ends)
+    return Lineage(tuple(ordered), places, path, scale, width, ends)
 
 
 def draw_lineage(lineage: Lineage, task: str, metric: str) -> Markup:
@@ -65,6 +69,7 @@ def draw_lineage(lineage: Lineage, task: str, metric: str) -> Markup:
         return Markup("")
     on_path = set(lineage.path)
     kind = "lineage crowded" if len(lineage.nodes) > CROWDED else "lineage"
+    kind += " wide" if lineage.width > MIN_WIDTH else ""
     parts = [*_frame(lineage), *_edges(lineage, on_path)]
     for node in sorted(lineage.nodes, key=lambda node: node["sha"] in on_path):
         parts.append(_node(lineage, node, task, node["sha"] in on_path))
@@ -115,7 +120,7 @@ def _labels(lineage: Lineage) -> list[str]:
     shown: list[Place] = []
     for sha in reversed(lineage.path):
         place = lineage.places[sha]
-        if all(abs(place.x - one.x) > 30 or abs(place.y - one.y) > 13 for one in shown):
+        if all(abs(place.x - one.x) > 34 or abs(place.y - one.y) > 16 for one in shown):
             shown.append(place)
     named = {lineage.places[sha]: numbers[sha] for sha in lineage.path}
     spot = 'class="name" text-anchor="middle" aria-hidden="true"'
@@ -128,9 +133,10 @@ def _node(lineage: Lineage, node: Node, task: str, is_on_path: bool) -> str:
     said = f"run {node.get('number', '')} by {line(node['agent_id'], 40)}: {score}"
     more = f", {word}" if score != word else ""
     tldr = f"\n{line(node.get('tldr'), 120)}" if node.get("tldr") else ""
-    size = (6.5 if is_on_path else 4.5) if len(lineage.nodes) <= CROWDED else (5.0 if is_on_path else 3.0)
+    size = (6.5 if is_on_path else 4.5) if len(lineage.nodes) <= CROWDED else (4.5 if is_on_path else 2.7)
     if node["verified"]:
         kind = "best" if is_on_path else {"kept": "kept", "not kept": "passed"}.get(word, "plain")
+        kind += "" if lineage.scale.holds(float(node["verified_score"])) else " far"
         shape = f'<circle class="{kind}" cx="{place.x}" cy="{place.y}" r="{size}"/>'
     elif word in ("waiting", "being measured", "being compared"):
         shape = f'<circle class="wait" cx="{place.x}" cy="{place.y}" r="{size}"/>'

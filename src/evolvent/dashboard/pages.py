@@ -119,10 +119,12 @@ class Pages:
         """The lower part of it."""
         return self._show(request, "board.html", lambda c: read_board(self.hub, c, task_id))
 
-    def graph(self, request: Request, task_id: str, by: str = "time") -> Response:
+    def graph(self, request: Request, task_id: str, by: str = "time", size: str = "fit") -> Response:
         """Who built on whom."""
         across = "depth" if by == "depth" else "time"
-        return self._show(request, "graph.html", lambda c: read_graph(c, task_id, across) | {"here": "Tasks"})
+        return self._show(
+            request, "graph.html", lambda c: read_graph(c, task_id, across, size == "wide") | {"here": "Tasks"}
+        )
 
     def runs(self, request: Request, task_id: str, sort: str = "recent", agent: str = "", page: str = "1") -> Response:
         """All runs of a task."""

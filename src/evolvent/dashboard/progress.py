@@ -39,7 +39,8 @@ def follow(runs: Iterable[Run], is_more_better: bool) -> Progress:
         best.append(value if run["is_kept"] and is_better else before)
     late = len(official) - MAX_POINTS  # of very many the later ones, and all that were kept
     shown = [place for place, run in enumerate(official) if place >= late or run["is_kept"]]
-    scale = lay_scale([float(official[place]["value"]) for place in shown], is_more_better)
+    kept = [float(run["value"]) for run in official if run["is_kept"]]
+    scale = lay_scale([float(official[place]["value"]) for place in shown], is_more_better, kept)
     return Progress(tuple(official[place] for place in shown), tuple(best[place] for place in shown), scale)
 
 
@@ -77,6 +78,7 @@ def draw_progress(progress: Progress, metric: str) -> Markup:
             (_, low), (_, high) = _at(progress, 0, run["low"]), _at(progress, 0, run["high"])
             parts.append(f'<line class="reach" x1="{x}" x2="{x}" y1="{low}" y2="{high}"/>')
         kind, size = ("dot best", 4.0) if run["is_kept"] else ("dot", 2.6)
+        kind += "" if progress.scale.holds(run["value"]) else " far"
         parts.append(f'<circle class="{kind}" cx="{x}" cy="{y}" r="{size}"/>')
     last = progress.scale.write(progress.best[-1])
     said = f"{metric} of {len(progress.runs)} measured runs; the best that was kept is {last}"

@@ -24,6 +24,10 @@ class Scale:
         """Where a number lies, from 0 to 1."""
         return min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
 
+    def holds(self, value: float) -> bool:
+        """Whether a number is drawn where it is, and not at an end."""
+        return self.low <= value <= self.high
+
     def write(self, value: float | None) -> str:
         """A number as all others of its column are written."""
         return write_number(value, self.decimals)
@@ -33,15 +37,19 @@ class Scale:
         return ticks(self.low, self.high, num)
 
 
-def lay_scale(values: Iterable[float], is_more_better: bool) -> Scale:
-    """The line for these numbers. A few that are far worse than the rest do not press the others together."""
-    found = sorted((v for v in values if math.isfinite(v)), reverse=is_more_better)
+def lay_scale(values: Iterable[float], is_more_better: bool, also: Iterable[float] = ()) -> Scale:
+    """The line for these numbers. A few that are far worse than the rest do not press the others together.
+
+    What is in `also` lies on it in any case.
+    """
+    needed = [v for v in also if math.isfinite(v)]
+    found = sorted([*(v for v in values if math.isfinite(v)), *needed], reverse=is_more_better)
     if not found:
         return Scale(0.0, 1.0, 2)
     near = found if len(found) < FEW else found[: math.ceil(0.9 * len(found))]
     width, whole = abs(near[-1] - near[0]), abs(found[-1] - found[0])
     ends = near if whole > 3 * width > 0 else found
-    low, high = min(ends[0], ends[-1]), max(ends[0], ends[-1])
+    low, high = min(ends[0], ends[-1], *needed), max(ends[0], ends[-1], *needed)
     room = 0.06 * (high - low) or 0.05 * abs(high) or 0.5
     return Scale(low - room, high + room, _decimals(high - low or abs(high) or 1.0, max(abs(low), abs(high))))
 

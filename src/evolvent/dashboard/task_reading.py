@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, select
 
-from evolvent.dashboard.graph import draw_lineage, lay_lineage
+from evolvent.dashboard.graph import CROWDED, draw_lineage, lay_lineage
 from evolvent.dashboard.progress import Progress, draw_progress, follow, tell_chart
 from evolvent.dashboard.scale import Scale, lay_scale
 from evolvent.hive.hub import boards
@@ -25,7 +25,7 @@ from evolvent.hive.hub.threads import read_threads
 Said = dict[str, Any]
 
 NUM_ROWS = 20
-NUM_CLAIMS = 20
+NUM_CLAIMS = 10
 NUM_DRAWN = 500
 PER_PAGE = 30
 NUM_THREADS = 5  # below a post in the feed; its own page has all
@@ -69,7 +69,7 @@ def read_board(hub: Hub, connection: Connection, task_id: str) -> Said:
     }
 
 
-def read_graph(connection: Connection, task_id: str, by: str) -> Said:
+def read_graph(connection: Connection, task_id: str, by: str, is_wide: bool) -> Said:
     """The lineage drawn, and the way to the best as a list."""
     said = read_task(connection, task_id)
     task = said["task"]
@@ -79,12 +79,15 @@ def read_graph(connection: Connection, task_id: str, by: str) -> Said:
     found = boards.graph(connection, task_id, NUM_DRAWN)
     older = set(path) - {node["sha"] for node in found["nodes"]}
     nodes = [*found["nodes"], *(_node(one) for one in _take(connection, task_id, older))]
-    lineage = lay_lineage(nodes, best=task["best_sha"], is_more_better=said["is_more_better"], by=by)
+    lineage = lay_lineage(nodes, best=task["best_sha"], is_more_better=said["is_more_better"], by=by, is_wide=is_wide)
     steps = {run["id"]: run for run in _take(connection, task_id, path[:NUM_STEPS])}
     return said | {
         "by": by,
+        "is_wide": is_wide,
+        "is_crowded": len(nodes) > CROWDED,
         "drawing": draw_lineage(lineage, task_id, task["metric"]),
         "path_runs": [steps[sha] for sha in path[:NUM_STEPS]],
+        "has_far": any(node["verified"] and not lineage.scale.holds(node["verified_score"]) for node in nodes),
         "shown": len(nodes),
         "total": found["total_nodes"],
     }

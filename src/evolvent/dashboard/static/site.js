@@ -52,7 +52,7 @@
         pen.lineTo(x, inside(data.high[place]));
         pen.stroke();
       }
-      pen.globalAlpha = 1;
+      pen.globalAlpha = data.value[place] < low || data.value[place] > high ? 0.35 : 1;
       pen.fillStyle = colour(data.isKept[place] ? "--mark" : "--edge");
       pen.beginPath();
       pen.arc(x, inside(data.value[place]), (data.isKept[place] ? 4.5 : 3) * ratio, 0, 7);
