@@ -1,7 +1,7 @@
 """`python -m bench NAME ... [full=true] [size=0.3M ...] [--json]`: every case in a process of its own, one table.
 
-Names: sampling, step, sft, packing, startup, store, mcp, worlds, sandbox, gateway, tools, and growth; `table` puts
-what `full=true` kept into docs/scale.md. Words with `=` choose cases (size, dtype, threads, new, lengths, cache,
+Names: sampling, step, sft, packing, startup, store, mcp, worlds, sandbox, gateway, tools, hive, and growth; `table`
+puts what `full=true` kept into docs/scale.md. Words with `=` choose cases (size, dtype, threads, new, lengths, cache,
 peer) or change them (pairs=1, device=cuda). With `--json` the last line is a list of rows. Finished cases are kept
 in bench/results/.
 """
@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-NAMES = ("sampling", "step", "sft", "packing", "startup", "store", "mcp", "worlds", "sandbox", "gateway", "tools")
+NAMES = ("sampling", "step", "sft", "packing", "startup", "store", "mcp", "worlds", "sandbox", "gateway", "tools", "hive")
 MORE = ("growth", "table")
 HOME = Path(__file__).resolve().parent
 CHANGES = ("pairs", "device")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,21 +110,25 @@ def _fill(home: Path, url: str | None, world: World | None) -> tuple[World, list
 
 
 def _measure(sides: list[Side], what: str, num_clients: int, pairs: int, workers: int) -> list[Row]:
-    """Windows by turns, all servers a round; every one keeps its connections from round to round."""
+    """Windows by turns, all servers a round."""
     windows: dict[str, list[Window]] = {side.name: [] for side in sides}
-    loads = {side.name: Load(side.address, num_clients) for side in sides}
     for side in sides:
-        loads[side.name].run(side.asking.about("mixed" if what == "submit" else what, reads_only=True), WARM_S)
+        _window(side, num_clients, side.asking.reading(what), WARM_S)
     for _ in range(pairs):
         for side in sides:
-            windows[side.name].append(loads[side.name].run(side.asking.about(what), WINDOW_S))
-    for side in sides:
-        loads[side.name].close()
-        for window in windows[side.name]:
-            if window.refused:
-                raise SystemExit(f"{side.name} refused {len(window.refused)} of {what}: {window.refused[0]!r}")
+            windows[side.name].append(_window(side, num_clients, side.asking.about(what), WINDOW_S))
     theirs = windows[sides[0].name]
     return [_row(side, what, num_clients, windows[side.name], theirs, workers) for side in sides[1:]]
+
+
+def _window(side: Side, num_clients: int, requests: Iterator[bytes], seconds: float) -> Window:
+    """Fresh connections each time: between its windows a server would close them."""
+    load = Load(side.address, num_clients)
+    window = load.run(requests, seconds)
+    load.close()
+    if window.refused:
+        raise SystemExit(f"{side.name} refused {len(window.refused)} requests: {window.refused[0]!r}")
+    return window
 
 
 def _row(side: Side, what: str, num_clients: int, ours: list[Window], theirs: list[Window], workers: int) -> Row:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -31,11 +31,15 @@ class Asking:
         self.made = {name: make() for name, make in made.items()}
         self.made |= {name: itertools.cycle(self._reads(path)) for name, path in READS.items()}
 
-    def about(self, what: str, *, reads_only: bool = False) -> Iterator[bytes]:
+    def about(self, what: str) -> Iterator[bytes]:
         """Endless requests of one kind, or the mix."""
-        if what != "mixed":
-            return self.made[what]
-        mix = READING if reads_only else MIX
+        return self._mixed(MIX) if what == "mixed" else self.made[what]
+
+    def reading(self, what: str) -> Iterator[bytes]:
+        """As much as can be asked beforehand, without leaving anything behind."""
+        return self.made[what] if what in READS else self._mixed(READING)
+
+    def _mixed(self, mix: Mapping[str, int]) -> Iterator[bytes]:
         drawn = self.rng.choices(list(mix), list(mix.values()), k=NUM_READY)
         return (next(self.made[kind]) for kind in itertools.cycle(drawn))
 
@@ -102,7 +106,7 @@ def _told(what: str, answer: dict[str, Any]) -> dict[str, Any]:
     return {
         "stats": [stats[name] for name in ("total_runs", "best_score", "agents_contributing", "improvements")],
         "leaderboard": [(run["id"], run["verified_score"]) for run in answer["leaderboard"]],
-        "feed": [(post["id"], post["type"], post["upvotes"], post["comment_count"]) for post in answer["feed"]],
+        "feed": len(answer["feed"]),  # theirs by votes and answers, ours as the hub sees fit
         "skills": [skill["name"] for skill in answer["skills"]],
         "claims": len(answer["active_claims"]),
     }

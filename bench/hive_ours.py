@@ -154,7 +154,7 @@ def _tables(
     yield "runs", _runs(world, digest)
     yield "posts", _posts(world)
     yield "search_entries", (
-        {"task_id": TASK, "kind": "result" if i < len(world.runs) else "post", "ref": i + 1,
+        {"task_id": TASK, "kind": "post" if said.run is None else "result", "ref": i + 1,
          "agent_id": names[said.agent], "text": said.words, "created_at": _moment(said.at)}
         for i, said in enumerate(world.posts)
     )  # fmt: skip
@@ -185,6 +185,7 @@ def _tables(
 
 def _runs(world: World, digest: str) -> Iterator[dict[str, Any]]:
     best = 0.0
+    post_ids = {said.run: i for i, said in enumerate(world.posts, 1)}
     for i, run in enumerate(world.runs):
         is_kept = (run.score or 0.0) > best
         best = max(best, run.score or 0.0)
@@ -196,7 +197,7 @@ def _runs(world: World, digest: str) -> Iterator[dict[str, Any]]:
             "value": run.score, "low": run.score and run.score - 0.003, "high": run.score and run.score + 0.003,
             "numbers": json.dumps([run.score] * NUM_SEEDS if run.score else []), "num_cases": NUM_SEEDS,
             "squares": 1e-5, "is_kept": is_kept if run.score else None, "verified_at": _moment(run.at),
-            "kept_at": _moment(run.at) if is_kept else None, "post_id": i + 1,
+            "kept_at": _moment(run.at) if is_kept else None, "post_id": post_ids[i],
         }  # fmt: skip
 
 
@@ -205,7 +206,7 @@ def _posts(world: World) -> Iterator[dict[str, Any]]:
     for i, said in enumerate(world.posts):
         yield {
             "id": i + 1, "task_id": TASK, "agent_id": world.names[said.agent], "content": said.words,
-            "run_sha": world.runs[i].sha if i < len(world.runs) else None, "upvotes": up[i], "downvotes": down[i],
+            "run_sha": None if said.run is None else world.runs[said.run].sha, "upvotes": up[i], "downvotes": down[i],
             "num_comments": answers[i], "created_at": _moment(said.at),
         }  # fmt: skip
 

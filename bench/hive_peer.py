@@ -156,7 +156,7 @@ def _tables(world: World) -> Iterator[tuple[str, str, Iterable[Sequence[Any]]]]:
                 TASK,
                 names[said.agent],
                 said.words,
-                runs[i].sha if i < len(runs) else None,
+                None if said.run is None else runs[said.run].sha,
                 up[i],
                 down[i],
                 said.at,

@@ -54,17 +54,18 @@ class Run:
 
 @dataclass(frozen=True)
 class Said:
-    """Words of an agent: a post, claim or skill, or a comment on the post at the place `about`."""
+    """Words of an agent: a post (of the `run` at a place), claim or skill, or a comment `about` the post at a place."""
 
     agent: int
     words: str
     at: datetime
     about: int = 0
+    run: int | None = None
 
 
 @dataclass(frozen=True)
 class World:
-    """All rows in the order of time; posts of runs come first among posts, in the order of the runs."""
+    """All rows in the order of time; every run has a post among the posts."""
 
     names: tuple[str, ...]
     tokens: tuple[str, ...]
@@ -88,8 +89,8 @@ def draw_world(scale: Scale, shas: Sequence[Sequence[str]], seed: int = 0) -> Wo
     now = datetime.now(UTC)
     begun = now - timedelta(days=DAYS)
     runs, improvements = _runs(scale, shas, rng, begun)
-    posts = [Said(run.agent, run.message, run.at) for run in runs]
-    posts += _said(rng, scale, scale.num_posts, begun, 2)
+    posts = [Said(run.agent, run.message, run.at, run=place) for place, run in enumerate(runs)]
+    posts = sorted(posts + _said(rng, scale, scale.num_posts, begun, 2), key=lambda said: said.at)
     about = [rng.randrange(len(posts)) for _ in range(scale.num_comments)]
     comments = [
         Said(said.agent, said.words, said.at, place)
