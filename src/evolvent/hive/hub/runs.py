@@ -138,6 +138,8 @@ def tell_run(row: Mapping[Any, Any], base: str) -> dict[str, Any]:
         "tokens": row["tokens"],
         "money": row["money"],
         "task_digest": row["task_digest"],
+        "tree_digest": row["tree_digest"],
+        "tier": row["tier"],
         "task_repo_sha": row["task_digest"][:40],
         "created_at": row["created_at"],
         "verified_at": row["verified_at"],

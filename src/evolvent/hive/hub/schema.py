@@ -148,6 +148,7 @@ runs = Table(
     Column("compared_with", String(40)),  # the incumbent that it challenged last
     Column("kept_at", String(32)),
     Column("tree_digest", String(64)),
+    Column("tier", String(20)),  # of the sandbox in which it was measured
     Column("seconds", Float, nullable=False, server_default="0"),
     Column("tokens", BigInteger, nullable=False, server_default="0"),
     Column("money", Float, nullable=False, server_default="0"),

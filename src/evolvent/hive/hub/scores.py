@@ -143,7 +143,8 @@ def _measured(report: Report) -> dict[str, Any]:
         "status": "success" if report.is_scored else "failed",
         "why": report.why[:2000],
         "log": report.log[-MAX_LOG:],
-        "tree_digest": report.tree_digest,
+        "tree_digest": report.tree_digest[:64],
+        "tier": report.tier[:20],
         "seconds": report.seconds,
         "verified_at": now(),
     }
