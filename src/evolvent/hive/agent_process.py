@@ -95,6 +95,7 @@ class LogFile:
     def __exit__(self, *_: object) -> None:
         if self._file >= 0:
             os.close(self._file)
+        self._file = -1
 
     def write(self, data: bytes) -> None:
         """Add to it where there is room."""
@@ -104,7 +105,7 @@ class LogFile:
             if self._file < 0:
                 self._open()
             if os.fstat(self._file).st_size > self._max_bytes // 2:
-                os.close(self._file)
+                self.__exit__()
                 self._path.replace(self._path.with_name(self._path.name + ".1"))
                 self._open()
             if not self._is_whole:

@@ -14,7 +14,7 @@ from typing import Any
 from evolvent.errors import BadInput, InfrastructureError
 from evolvent.hive.agent_bounds import Bounds, bounded
 from evolvent.hive.agent_files import Report, Seat, context_files, lay_home, lay_notes, read_report, remove_tree
-from evolvent.hive.agent_process import MARK, AgentProcess
+from evolvent.hive.agent_process import MARK, AgentProcess, end_all, find_marked
 from evolvent.hive.agent_prompt import prompt_free, prompt_once
 from evolvent.hive.agent_room import Isolate, Room, enclose, surround
 from evolvent.hive.own_score import read_tree
@@ -90,6 +90,8 @@ class CommandAgent:
                 status = process.wait(self.limit_s)
             finally:
                 process.stop(self.grace_s)
+                if self.isolate is Isolate.NONE:  # a child may have left the group and its parent
+                    end_all(find_marked(self.seat.folder), grace_s=0.0)
             ran_out = within.ran_out()
         if ran_out:
             self.tell(f"{self.seat.agent}: it needed more memory than {self.bounds.memory_mb} MB (memory_mb)")
