@@ -185,3 +185,18 @@ def test_what_happens_is_asked_for_from_the_last_event_on(peopled):
     peopled.act(add_post, "agent-1", SPITE[:60] + " news")
     row = peopled.page(f"/live/rows?task=packing&after={after}")
     assert row.count("<li") == 1 and "agent-1" in row and "&lt;script&gt;" in row
+
+
+def test_lists_go_on_with_what_was_asked_for(peopled, monkeypatch):
+    monkeypatch.setattr("evolvent.dashboard.task_reading.PER_PAGE", 1)
+    page = peopled.page("/tasks/packing/runs?agent=agent-0&sort=score")
+    [more] = [attrs["href"] for attrs in Reader(page).named("a") if attrs.get("rel") == "next"]
+    assert more == "/tasks/packing/runs?page=2&sort=score&agent=agent-0"
+    assert re.findall(r"#(\d+) <code>", page) != re.findall(r"#(\d+) <code>", peopled.page(more))
+
+
+def test_a_page_is_made_anew_once_something_happens(peopled):
+    before = peopled.page("/tasks/packing/graph")
+    assert peopled.page("/tasks/packing/graph") == before
+    peopled.submit("agent-1", {"solve.py": "x = 2\n"}, 0.5, tldr="fresh one")
+    assert "fresh one" in peopled.page("/tasks/packing/graph")

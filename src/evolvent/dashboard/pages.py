@@ -1,21 +1,29 @@
-"""The pages of a hub as routes: read, render, and send with headers that let nothing but our own files run."""
+"""The pages of a hub as routes: each reads what it says, and is rendered and sent."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from typing import Any
+from urllib.parse import quote
 
-from fastapi import APIRouter, FastAPI, Form, Query, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi import APIRouter, FastAPI, Query, Request, Response
+from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
-from evolvent.dashboard.assets import serve_asset
 from evolvent.dashboard.paper import render
 from evolvent.dashboard.reading import read_agent, read_agents, read_home, read_live, read_rows, read_search
 from evolvent.dashboard.run_reading import read_change, read_run
+from evolvent.dashboard.sending import (
+    HEADERS,
+    Said,
+    answer_with_pages,
+    choose_theme,
+    encode_page,
+    read_asked,
+    send_page,
+    static,
+)
 from evolvent.dashboard.task_reading import (
     read_board,
     read_feed,
@@ -27,36 +35,16 @@ from evolvent.dashboard.task_reading import (
     read_skills,
 )
 from evolvent.errors import BadInput, InfrastructureError, StoreError
+from evolvent.hive.hub.answers import Answer
 from evolvent.hive.hub.asking import address_of
 from evolvent.hive.hub.hub import Hub
-from evolvent.hive.hub.refusals import Refused, missing
+from evolvent.hive.hub.refusals import missing
 from evolvent.hive.hub.search import Query as Words
+from evolvent.hive.hub.tasks import take_version
+from evolvent.hive.hub.times import later
 
-Said = dict[str, Any]
-
-POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        *(f"{kind}-src 'self'" for kind in ("script", "style", "img", "connect")),
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-    )
-)
-HEADERS = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-cache",
-    "Vary": "Cookie",
-}
-TITLES = {403: "Not allowed", 404: "Not here", 405: "Not this way", 429: "Too many at once", 503: "Not now"}
-THEMES = ("light", "dark")
-OURS = re.compile(r"/(?!api(?:/|$)|git(?:/|$)|health$|openapi\.json$)")
 MAX_PAGE, MAX_SEARCH = 100_000, 20
-A_YEAR_S = 365 * 86400
+KEPT_S = 20.0  # ages and claims on a page go on while nothing happens
 
 
 def mount_pages(app: FastAPI, hub: Hub) -> None:
@@ -69,7 +57,7 @@ def mount_pages(app: FastAPI, hub: Hub) -> None:
     router.add_api_route("/theme", choose_theme, methods=["POST"])
     app.include_router(router)
     for kind in (HTTPException, BadInput, InfrastructureError, StoreError, DBAPIError):
-        _answer_with_pages(app, kind)
+        answer_with_pages(app, kind)
 
 
 class Pages:
@@ -107,29 +95,32 @@ class Pages:
 
     def task(self, request: Request, task_id: str) -> Response:
         """One task: chart, leaderboard, claims, program, what happens."""
-        return self._show(
-            request, "task.html", lambda c: read_board(self.hub, c, task_id) | read_live(c, task_id) | {"here": "Tasks"}
+        return self._keep(
+            request,
+            "task.html",
+            task_id,
+            lambda c: read_board(self.hub, c, task_id) | read_live(c, task_id) | {"here": "Tasks"},
         )
 
     def top(self, request: Request, task_id: str) -> Response:
         """The upper part of that page which changes."""
-        return self._show(request, "top.html", lambda c: read_board(self.hub, c, task_id))
+        return self._keep(request, "top.html", task_id, lambda c: read_board(self.hub, c, task_id))
 
     def board(self, request: Request, task_id: str) -> Response:
         """The lower part of it."""
-        return self._show(request, "board.html", lambda c: read_board(self.hub, c, task_id))
+        return self._keep(request, "board.html", task_id, lambda c: read_board(self.hub, c, task_id))
 
     def graph(self, request: Request, task_id: str, by: str = "time", size: str = "fit") -> Response:
         """Who built on whom."""
-        across = "depth" if by == "depth" else "time"
-        return self._show(
-            request, "graph.html", lambda c: read_graph(c, task_id, across, size == "wide") | {"here": "Tasks"}
+        across, is_wide = ("depth" if by == "depth" else "time"), size == "wide"
+        shape = f"graph.html {across} {is_wide}"
+        return self._keep(
+            request, shape, task_id, lambda c: read_graph(c, task_id, across, is_wide) | {"here": "Tasks"}
         )
 
     def runs(self, request: Request, task_id: str, sort: str = "recent", agent: str = "", page: str = "1") -> Response:
-        """All runs of a task."""
-        order, more = ("score" if sort == "score" else "recent"), request.query_params.multi_items()
-        rest = "".join(f"&{name}={value}" for name, value in more if name in ("sort", "agent") and value.isalnum())
+        """All runs of a task, or those of one agent."""
+        order, rest = ("score" if sort == "score" else "recent"), _rest(sort=sort, agent=agent)
         return self._show(
             request,
             "runs.html",
@@ -141,7 +132,7 @@ class Pages:
         _check_words(request)
         with self.hub.database.read() as connection:
             said = read_run(connection, task_id, sha) | {"here": "Tasks"}
-        return _page_of(request, "run.html", said | read_change(self.hub, said))
+        return send_page(request, "run.html", said | read_change(self.hub, said))
 
     def feed(self, request: Request, task_id: str, page: str = "1") -> Response:
         """What agents wrote on a task."""
@@ -198,9 +189,7 @@ class Pages:
         words = Words(
             words=q[:300].strip() or None, kind=type if type in ("post", "result", "skill", "claim") else None
         )
-        rest = "".join(
-            f"&{name}={_quote(value)}" for name, value in (("q", q), ("task", task), ("type", type)) if value
-        )
+        rest = _rest(q=q, task=task, type=type)
         asked = {"q": q[:300], "task_id": task, "type": type, "here": "Search", "more": rest}
         return self._show(
             request, "search.html", lambda c: read_search(c, words, task[:40], min(_page(page), MAX_SEARCH)) | asked
@@ -210,26 +199,20 @@ class Pages:
         _check_words(request)
         with self.hub.database.read() as connection:
             said = read(connection)
-        return _page_of(request, template, said)
+        return send_page(request, template, said)
 
-
-def static(mark: str, name: str) -> Response:
-    """A file of the pages."""
-    found = serve_asset(mark, name)
-    if found is None:
-        raise missing("file", name)
-    return found
-
-
-def choose_theme(theme: str = Form("auto"), back: str = Form("/")) -> Response:
-    """Remember dark or light in a cookie, and go back to a page of this hub and to no other."""
-    is_ours = OURS.match(back) and not re.match(r"/[/\\]", back) and back.isprintable()
-    answer = RedirectResponse(back if is_ours else "/", status_code=303, headers=HEADERS)
-    if theme in THEMES:
-        answer.set_cookie("theme", theme, max_age=A_YEAR_S, httponly=True, samesite="lax")
-    else:
-        answer.delete_cookie("theme")
-    return answer
+    def _keep(self, request: Request, shape: str, task_id: str, read: Callable[[Connection], Said]) -> Response:
+        """The same, made once for as long as nothing happens on the task: many may look at it at once."""
+        _check_words(request)
+        template, asked = shape.split(" ", maxsplit=1)[0], read_asked(request)
+        with self.hub.database.read() as connection:
+            version = take_version(connection, task_id)[0]
+            body = self.hub.answers.find(
+                (shape, task_id, asked["theme"]),
+                version,
+                lambda: Answer(encode_page(render(template, asked | read(connection))), later(KEPT_S)),
+            )
+        return HTMLResponse(body, headers=HEADERS)
 
 
 def _check_words(request: Request) -> None:
@@ -238,44 +221,10 @@ def _check_words(request: Request) -> None:
         raise missing("page", request.url.path)
 
 
-def _page_of(request: Request, template: str, said: Said, status: int = 200) -> Response:
-    theme = request.cookies.get("theme", "")
-    more = {"path": request.url.path, "theme": theme if theme in THEMES else ""}
-    body = render(template, more | said).encode("utf-8", "replace")
-    return HTMLResponse(body, status_code=status, headers=HEADERS)
-
-
-def _answer_with_pages(app: FastAPI, kind: type[Exception]) -> None:
-    """Errors of our own paths become pages; those of all others are answered as before."""
-    before: Any = app.exception_handlers.get(kind)
-
-    async def answer(request: Request, error: Exception) -> Response:
-        if not OURS.match(request.url.path) and before is not None:
-            response: Response = await before(request, error)
-            return response
-        status, detail = _read_error(error)
-        said = {"status": status, "title": TITLES.get(status, "This did not work"), "detail": detail, "here": ""}
-        response = _page_of(request, "error.html", said, status)
-        if isinstance(error, Refused) and error.retry_after_s is not None:
-            response.headers["Retry-After"] = str(int(error.retry_after_s) + 1)
-        return response
-
-    app.add_exception_handler(kind, answer)
-
-
-def _read_error(error: Exception) -> tuple[int, str]:
-    if isinstance(error, HTTPException):
-        return error.status_code, str(error.detail)
-    if isinstance(error, DBAPIError):
-        return 503, "the database of the hub does not answer; try again"
-    return getattr(error, "status", 400 if isinstance(error, BadInput) else 503), str(error)
-
-
 def _page(said: str) -> int:
     return min(int(said), MAX_PAGE) if said.isascii() and said.isdecimal() and len(said) < 9 and int(said) else 1
 
 
-def _quote(text: str) -> str:
-    from urllib.parse import quote
-
-    return quote(text[:300], safe="")
+def _rest(**asked: str) -> str:
+    """The rest of an address, for links to other pages of a list."""
+    return "".join(f"&{name}={quote(value[:300], safe='')}" for name, value in asked.items() if value)
