@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from evolvent.errors import BadInput, MissingExtra, StoreError
 from evolvent.hive.hub.groups import Groups
@@ -22,10 +23,11 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_MS = 30_000
 POOL_SIZE = 8
 LOCK_KEY = 4_883_541  # of Postgres' advisory lock while tables are brought up to date
+DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql+psycopg")
 PRAGMAS = {
+    "busy_timeout": BUSY_MS,  # first: the next one locks the file
     "journal_mode": "WAL",
     "synchronous": "FULL",  # what was answered survives a loss of power too
-    "busy_timeout": BUSY_MS,
     "foreign_keys": "ON",
     "cache_size": -65536,
     "mmap_size": 2**28,
@@ -76,13 +78,18 @@ def open_database(url: str) -> Database:
     database = Database(_engine(_read_url(url)))
     try:
         _migrate(database)
-    except OperationalError as error:
+    except DBAPIError as error:
+        database.close()
+        cure = "is it a file of a hub, in a folder that can be written?"
         raise StoreError(
             "the database of the hub cannot be opened",
-            where=make_url(str(database.engine.url)).render_as_string(hide_password=True),
+            where=database.engine.url.render_as_string(hide_password=True),
             got=str(error.orig),
-            cure="is the server running, and the folder writable?",
+            cure=cure if database.is_sqlite else "is the server running, and the database made and empty?",
         ) from error
+    except StoreError:
+        database.close()
+        raise
     return database
 
 
@@ -99,12 +106,12 @@ def _read_url(url: str) -> URL:
 
 
 def _engine(url: URL) -> Engine:
-    if url.get_backend_name() not in ("sqlite", "postgresql"):
+    if url.drivername not in DRIVERS:
         wanted = "a path (SQLite), or postgresql://USER@HOST/NAME"
         raise BadInput("a hub cannot keep its tables there", where="database", got=url.drivername, wanted=wanted)
     try:
         engine = create_engine(url, pool_size=POOL_SIZE, max_overflow=2 * POOL_SIZE, pool_pre_ping=False)
-    except (ModuleNotFoundError, NoSuchModuleError):
+    except ModuleNotFoundError:
         cure = 'pip install "evolvent[postgres]"'
         raise MissingExtra("Postgres needs a driver", where="database", cure=cure) from None
     if url.get_backend_name() == "sqlite":
@@ -134,12 +141,11 @@ def _migrate(database: Database) -> None:
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, "head")
-        except DBAPIError:
-            raise
-        except Exception as error:
+        except CommandError as error:  # its revision is none of ours
             raise StoreError(
-                "the tables of this hub cannot be brought up to date",
+                "this hub was written by a newer version",
                 where=connection.engine.url.render_as_string(hide_password=True),
                 got=str(error),
-                cure="was it written by a newer version?",
+                wanted="tables that this version knows",
+                cure="pip install --upgrade evolvent",
             ) from error
