@@ -68,7 +68,10 @@ async def lease(hub: TheHub, wanting: Wanting) -> Response:
     while (order := await run_in_threadpool(_look, hub, wanting.worker)) is None:
         if time.monotonic() + LOOK_EVERY_S > until:
             return Response(status_code=204)
-        await asyncio.sleep(LOOK_EVERY_S)
+        try:
+            await asyncio.sleep(LOOK_EVERY_S)
+        except asyncio.CancelledError:  # the server is ending; nothing is leased
+            return Response(status_code=204)
     return as_json({"job": order})
 
 
