@@ -107,9 +107,9 @@ def _look() -> Any:
         "parent": select(runs.c.sha).where(runs.c.task_id == task, runs.c.sha == _bind("parent")),
     }
     inner |= {kind: select(spent.c[kind]).where(spent.c.task_id == task, spent.c.agent_id == agent) for kind in KINDS}
-    locked = update(tasks).where(tasks.c.id == task).values(version=tasks.c.version + ONE)
     told = (one.scalar_subquery().label(name) for name, one in inner.items())
-    return locked.returning(tasks.c.state, tasks.c.digest, tasks.c.limits, tasks.c.num_runs, *told)
+    asked = select(tasks.c.state, tasks.c.digest, tasks.c.limits, tasks.c.num_runs, *told).where(tasks.c.id == task)
+    return asked.with_for_update(of=tasks)  # SQLite lets one write at a time anyway
 
 
 def _post() -> dict[str, Any]:
