@@ -86,9 +86,9 @@ def _order(sort: str) -> list[ColumnElement[Any]]:
         "upvotes": func.coalesce(posts.c.upvotes, skills.c.upvotes, 0),
         "score": case((runs.c.is_valid, runs.c.value * sign)),
     }
-    if way == "asc":
-        return [columns[name].asc().nulls_last(), search_entries.c.id.asc()]
-    return [columns[name].desc().nulls_last(), search_entries.c.id.desc()]
+    both = (columns[name], search_entries.c.id)
+    first, last = (column.asc() if way == "asc" else column.desc() for column in both)
+    return [first.nulls_last() if name == "score" else first, last]  # an index serves only what says nothing of nulls
 
 
 def _tell(row: dict[str, Any]) -> dict[str, Any]:
