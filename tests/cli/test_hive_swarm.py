@@ -191,7 +191,7 @@ def test_agents_wait_for_a_hub_that_is_gone_and_go_on_when_it_is_back(home, tmp_
     open_task(served, make_slope(tmp_path / "slope"))
     with background(make_app(served)) as url:
         port = int(url.rpartition(":")[2])
-        up = ("hive", "swarm", "up", "slope", f"hub={url}", "agent=true now", "num=1", "stagger_s=0", "prefix=dog")
+        up = ("hive", "swarm", "up", "slope", f"hub={url}", "agent=sleep 2", "num=1", "stagger_s=0", "prefix=dog")
         [name] = pids_of(answered(*up))
         log = folder_of(home, url) / name / "log.txt"
         until(lambda: "missed" in log.read_text())
