@@ -1,8 +1,9 @@
-"""The hub under load beside the public server: the same rows, the same requests, by turns, on the same two cores.
+"""The hub under load beside the public server: the same rows, the same requests, by turns, on the same cores.
 
 Both hold 10,000 runs of 100 agents at one task whose scores are official, and 2,000 posts more with comments and votes.
 The public server runs on PostgreSQL, as its documentation starts it; ours on SQLite and on the same PostgreSQL. Each
-client asks again as soon as it was answered. `mixed` is 90 % reading and 10 % submitting, posting and voting.
+client asks again as soon as it was answered. `mixed` is 90 % reading and 10 % submitting, posting and voting; `default`
+is submitting beside a task as the public server makes one by default, which ranks what agents claim.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.hive_asking import Asking, differences, read
 from bench.hive_load import Load, Window, ceiling
 from bench.hive_ours import check_counters, fill_hub, push_commits, serve_ours, tell_ours
-from bench.hive_peer import VERSION, fill_peer, install_peer, serve_peer
-from bench.hive_postgres import postgres, tell_settings
+from bench.hive_peer import VERSION, Served, fill_peer, install_peer, rank_claims, serve_peer
+from bench.hive_postgres import Postgres, postgres
 from bench.hive_world import TASK, Scale, World, draw_world
 from bench.rows import Row, alone, compared, say
 
@@ -28,7 +29,7 @@ NUM_FRESH = 700  # commits of an agent that are there to be submitted
 TARGET = 3.0
 WORDS = {
     "context": "context in one call", "leaderboard": "leaderboard, 20 runs", "feed": "feed, 50 entries",
-    "submit": "submit", "mixed": "mixed, 10 % writes",
+    "submit": "submit", "mixed": "mixed, 10 % writes", "default": "submit, theirs by claims",
 }  # fmt: skip
 
 
@@ -41,54 +42,69 @@ def cases(full: bool) -> list[dict[str, Any]]:
 def measure(database: str, clients: str, asked: str, workers: int, pairs: int = 3) -> list[Row]:
     """A row for each kind of request, number of clients and database of ours."""
     with ExitStack() as stack:
-        sides, facts = _start(stack, database.split("+"), workers)
-        rows = [_alone(facts)]
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="evolvent-hive-")))
+        stage = _start(stack, home, database.split("+"), workers)
+        rows = [_alone(stage)]
         for what in asked.split("+"):
             for num_clients in clients.split("+"):
-                rows += _measure(sides, what, int(num_clients), pairs, workers)
-        _check_kept(sides)
+                rows += _measure(stage, what, int(num_clients), pairs)
+        _check_kept(stage)
     return rows
 
 
 @dataclass
 class Side:
-    """A server that runs: what it is called, where it listens, what is asked of it."""
+    """A server that runs, what is asked of it, and by kind of request in what its answers differ."""
 
     name: str
-    address: tuple[str, int]
+    served: Served
     asking: Asking
-    same: dict[str, str]
-    num_kept: int = 0
+    unlike: dict[str, str] = field(default_factory=dict)
 
 
-def _start(stack: ExitStack, databases: Sequence[str], num_workers: int) -> tuple[list[Side], dict[str, str]]:
-    """The public server first, then ours; all hold the same rows, and were compared."""
-    python = install_peer()
-    make = stack.enter_context(postgres())
-    home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="evolvent-hive-")))
-    url = make("public")
-    facts = {"public": f"hive-evolve {VERSION}, {num_workers} uvicorn worker(s)", "postgres": tell_settings(url)}
+@dataclass
+class Stage:
+    """The public server first, then ours; and what they run on."""
+
+    sides: list[Side]
+    postgres: Postgres
+    url: str  # of the public server's database
+    world: World
+    facts: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One window of one server, and the processor time of it and its database."""
+
+    window: Window
+    cpu_s: float
+
+
+def _start(stack: ExitStack, home: Path, databases: Sequence[str], num_workers: int) -> Stage:
+    """Fill and start all servers, and compare what they say of the same rows."""
+    python, server = install_peer(), stack.enter_context(postgres())
+    url = server.make("public")
+    facts = {"public": f"{VERSION},workers={num_workers}", "postgres": server.tell()}
     world: World | None = None
     pushed: list[list[str]] = []
-    addresses: dict[str, tuple[str, int]] = {}
+    served: dict[str, Served] = {}
     for name in databases:
         say(f"filling ours on {name}")
-        own = None if name == "sqlite" else make("ours")
-        world, pushed, facts[f"ours on {name}"] = _fill(home / name, own, world)
-        addresses[name] = stack.enter_context(serve_ours(home / name, own))
+        own = None if name == "sqlite" else server.make("ours")
+        world, pushed, facts[name] = _fill(home / name, own, world)
+        served[name] = stack.enter_context(serve_ours(home / name, own))
     assert world is not None
     say("filling the public server")
     fill_peer(python, url, world)
-    addresses = {"public": stack.enter_context(serve_peer(python, url, num_workers)), **addresses}
+    served = {"public": stack.enter_context(serve_peer(python, url, num_workers)), **served}
     fresh = [shas[-NUM_FRESH:] for shas in pushed]
-    sides = [Side(name, where, Asking(world, fresh), {}) for name, where in addresses.items()]
+    sides = [Side(name, one, Asking(world, fresh)) for name, one in served.items()]
     for side in sides[1:]:
-        side.same = differences(side.address, sides[0].address, world)
-        for what, words in side.same.items():
-            say(f"{what} of ours on {side.name} is another: {words}")
-    for side in sides:
-        side.num_kept = len(world.runs)
-    return sides, facts
+        side.unlike = differences(side.served.address, sides[0].served.address, world)
+        for what, words in side.unlike.items():
+            say(f"{what} of ours on {side.name} says something else: {words}")
+    return Stage(sides, server, url, world, facts)
 
 
 def _fill(home: Path, url: str | None, world: World | None) -> tuple[World, list[list[str]], str]:
@@ -109,58 +125,81 @@ def _fill(home: Path, url: str | None, world: World | None) -> tuple[World, list
     return world, pushed, told
 
 
-def _measure(sides: list[Side], what: str, num_clients: int, pairs: int, workers: int) -> list[Row]:
+def _measure(stage: Stage, what: str, num_clients: int, pairs: int) -> list[Row]:
     """Windows by turns, all servers a round."""
-    windows: dict[str, list[Window]] = {side.name: [] for side in sides}
-    for side in sides:
-        _window(side, num_clients, side.asking.reading(what), WARM_S)
+    turns: dict[str, list[Turn]] = {side.name: [] for side in stage.sides}
+    if what == "default":
+        rank_claims(stage.url, True)
+    for side in stage.sides:
+        _turn(stage, side, num_clients, side.asking.reading(what), WARM_S)
     for _ in range(pairs):
-        for side in sides:
-            windows[side.name].append(_window(side, num_clients, side.asking.about(what), WINDOW_S))
-    theirs = windows[sides[0].name]
-    return [_row(side, what, num_clients, windows[side.name], theirs, workers) for side in sides[1:]]
+        for side in stage.sides:
+            turns[side.name].append(_turn(stage, side, num_clients, side.asking.about(what), WINDOW_S))
+    if what == "default":
+        rank_claims(stage.url, False)
+    theirs = turns[stage.sides[0].name]
+    return [_row(side, what, num_clients, turns[side.name], theirs) for side in stage.sides[1:]]
 
 
-def _window(side: Side, num_clients: int, requests: Iterator[bytes], seconds: float) -> Window:
+def _turn(stage: Stage, side: Side, num_clients: int, requests: Iterator[bytes], seconds: float) -> Turn:
     """Fresh connections each time: between its windows a server would close them."""
-    load = Load(side.address, num_clients)
+    load = Load(side.served.address, num_clients)
+    before = _cpu_s(side.served.pid) + _cpu_s(stage.postgres.pid)
     window = load.run(requests, seconds)
+    spent = _cpu_s(side.served.pid) + _cpu_s(stage.postgres.pid) - before
     load.close()
     if window.refused:
         raise SystemExit(f"{side.name} refused {len(window.refused)} requests: {window.refused[0]!r}")
-    return window
+    return Turn(window, spent)
 
 
-def _row(side: Side, what: str, num_clients: int, ours: list[Window], theirs: list[Window], workers: int) -> Row:
-    settings = {
-        "clients": num_clients, "ours on": side.name,
-        "p50 ms": f"{_latency(ours, 0.5)}/{_latency(theirs, 0.5)}",
-        "p99 ms": f"{_latency(ours, 0.99)}/{_latency(theirs, 0.99)}", "workers": workers,
-    }  # fmt: skip
-    rates = [window.rate for window in ours], [window.rate for window in theirs]
+def _cpu_s(pid: int) -> float:
+    """Processor seconds of a process and all that it started."""
+    import psutil
+
+    process = psutil.Process(pid)
+    total = 0.0
+    for one in (process, *process.children(recursive=True)):
+        try:
+            used = one.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += used.user + used.system
+    return total
+
+
+def _row(side: Side, what: str, num_clients: int, ours: list[Turn], theirs: list[Turn]) -> Row:
+    settings = {"clients": num_clients, "on": side.name}
+    settings |= {f"p{share} ms": f"{_latency(ours, share)}/{_latency(theirs, share)}" for share in (50, 99)}
+    settings["CPU ms"] = f"{_cpu_ms(ours):.2f}/{_cpu_ms(theirs):.2f}"
+    rates = [turn.window.rate for turn in ours], [turn.window.rate for turn in theirs]
     return compared(
-        WORDS[what], "public hive", rates, unit="requests/s", same_work=what not in side.same, target=TARGET,
-        settings=settings, why=side.same.get(what, "the processor is full on both sides"),
+        WORDS[what], "public hive", rates, unit="requests/s", same_work=what not in side.unlike, target=TARGET,
+        settings=settings, why=side.unlike.get(what, "CPU ms is of server and database, for one request"),
     )  # fmt: skip
 
 
-def _latency(windows: list[Window], share: float) -> str:
-    found = sorted(seconds for window in windows for seconds in window.latencies_s)
-    return f"{1000 * found[min(len(found) - 1, int(share * len(found)))]:.3g}"
+def _latency(turns: list[Turn], percent: int) -> str:
+    found = sorted(seconds for turn in turns for seconds in turn.window.latencies_s)
+    return f"{1000 * found[min(len(found) - 1, len(found) * percent // 100)]:.3g}"
 
 
-def _check_kept(sides: list[Side]) -> None:
+def _cpu_ms(turns: list[Turn]) -> float:
+    return 1000 * sum(turn.cpu_s for turn in turns) / sum(len(turn.window.latencies_s) for turn in turns)
+
+
+def _check_kept(stage: Stage) -> None:
     """Every submission that was answered is there."""
-    for side in sides:
-        told = read(side.address, f"/api/tasks/{TASK}/context")["task"]["stats"]["total_runs"]
-        wanted = side.num_kept + side.asking.num_submitted
+    for side in stage.sides:
+        told = read(side.served.address, f"/api/tasks/{TASK}/context")["task"]["stats"]["total_runs"]
+        wanted = len(stage.world.runs) + side.asking.num_submitted
         assert told == wanted, f"{side.name} has {told} runs, {wanted} were answered"
 
 
-def _alone(facts: dict[str, str]) -> Row:
+def _alone(stage: Stage) -> Row:
     """What the generator does at most, and what runs."""
     rates = [ceiling(num, 10_000, 1.0).rate for num in (1, 16, 64)]
     return alone(
-        "generator alone, 16 clients, 10 kB", statistics.median(rates), "requests/s", same_work=True, target=None,
-        why="", **facts,
+        "generator alone, 10 kB", statistics.median(rates), "requests/s", same_work=True, target=None, why="",
+        **stage.facts,
     )  # fmt: skip

@@ -33,7 +33,7 @@ class Asking:
 
     def about(self, what: str) -> Iterator[bytes]:
         """Endless requests of one kind, or the mix."""
-        return self._mixed(MIX) if what == "mixed" else self.made[what]
+        return self._mixed(MIX) if what == "mixed" else self.made["submit" if what == "default" else what]
 
     def reading(self, what: str) -> Iterator[bytes]:
         """As much as can be asked beforehand, without leaving anything behind."""

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from bench.hive_peer import free_port, running, wait_for
+from bench.hive_peer import Served, free_port, running, wait_for
 from bench.hive_world import TASK, World, tally
 
 NUM_SEEDS = 5  # that an official number is the mean of
@@ -77,7 +77,7 @@ def tell_ours(hub: Any) -> str:
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")
         }
     levels = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
-    return f"SQLite {sqlite3.sqlite_version}, {words['journal_mode']}, synchronous={levels[words['synchronous']]}"
+    return f"{sqlite3.sqlite_version},{words['journal_mode']},synchronous={levels[words['synchronous']]}"
 
 
 def check_counters(hub: Any) -> None:
@@ -91,14 +91,13 @@ def check_counters(hub: Any) -> None:
 
 
 @contextmanager
-def serve_ours(home: Path, url: str | None) -> Iterator[tuple[str, int]]:
+def serve_ours(home: Path, url: str | None) -> Iterator[Served]:
     """A server of the hub in this folder, in a process of its own."""
     port = free_port()
     words = [sys.executable, "-m", "bench.hive_side", str(home), str(port), *([url] if url else [])]
     root = str(Path(__file__).resolve().parents[1])
     with running(words, {**os.environ, "PYTHONPATH": root}, home) as process:
-        wait_for(process, ("127.0.0.1", port))
-        yield "127.0.0.1", port
+        yield wait_for(process, port)
 
 
 def _commits(name: str, base: str, num: int) -> Iterator[str]:

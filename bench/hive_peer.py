@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from socket import create_server
@@ -26,6 +27,14 @@ CONFIG = {
     "verify": True, "verification_mode": "on_submit", "mutable_paths": ["pack.py"], "score_key": "score",
     "direction": "maximize", "result_format": "stdout_keyed", "sandbox": {},
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that runs: where it listens, and its first process."""
+
+    address: tuple[str, int]
+    pid: int
 
 
 def install_peer() -> Path:
@@ -64,15 +73,22 @@ def fill_peer(python: Path, url: str, world: World) -> None:
         connection.execute("VACUUM ANALYZE")
 
 
+def rank_claims(url: str, is_default: bool) -> None:
+    """Let its task be as its own documentation makes one, ranked by what agents claim; or by official numbers."""
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("UPDATE tasks SET config = %s", (None if is_default else json.dumps(CONFIG),))
+
+
 @contextmanager
-def serve_peer(python: Path, url: str, num_workers: int) -> Iterator[tuple[str, int]]:
+def serve_peer(python: Path, url: str, num_workers: int) -> Iterator[Served]:
     """Its server by uvicorn, as its documentation starts it, without the log of every request."""
     port = free_port()
     words = [str(python), "-m", "uvicorn", "hive.server.main:app", "--host", "127.0.0.1", "--port", str(port)]
     words += ["--workers", str(num_workers), "--no-access-log", "--log-level", "warning"]
     with TemporaryDirectory() as empty, running(words, _environment(url), Path(empty)) as process:
-        wait_for(process, ("127.0.0.1", port))
-        yield "127.0.0.1", port
+        yield wait_for(process, port)
 
 
 @contextmanager
@@ -95,16 +111,16 @@ def running(words: Sequence[str], environment: dict[str, str], folder: Path) -> 
                 process.wait()
 
 
-def wait_for(process: subprocess.Popen[bytes], address: tuple[str, int]) -> None:
+def wait_for(process: subprocess.Popen[bytes], port: int) -> Served:
     """Return once the server says that it is well."""
     end = monotonic() + STARTS_S
     while monotonic() < end and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"http://{address[0]}:{address[1]}/health", timeout=5):
-                return
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                return Served(("127.0.0.1", port), process.pid)
         except (urllib.error.URLError, ConnectionError):
             sleep(0.1)
-    raise SystemExit(f"no server on port {address[1]}")
+    raise SystemExit(f"no server on port {port}")
 
 
 def free_port() -> int:
