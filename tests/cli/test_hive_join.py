@@ -67,11 +67,13 @@ def test_a_line_says_number_value_interval_decision_best_and_change():
         "number": 12,
         "tldr": "a\nb",
     }
-    line = tell_result(run, {"best_score": 0.8123})
+    line = tell_result(run, {"best_score": 0.8123, "direction": "maximize"})
+    waits = tell_result({**run, "is_kept": None}, {"best_score": 0.5, "direction": "maximize"})
+    assert waits.split()[4:7] == ["waits", "best", "0.5"]
     assert line.split() == ["#12", "0.8123", "[0.801,", "0.823]", "kept", "best", "0.8123", "a", "b"]
     bad = {**run, "verified": False, "why": "late: it ran longer than 2 s", "is_kept": None}
-    assert "late: it ran longer than 2 s" in tell_result(bad, {"best_score": None})
-    assert "invalid" in tell_result(bad, {"best_score": None})
+    assert "late: it ran longer than 2 s" in tell_result(bad, {"best_score": None, "direction": "maximize"})
+    assert "invalid" in tell_result(bad, {"best_score": None, "direction": "maximize"})
 
 
 @pytest.mark.parametrize(

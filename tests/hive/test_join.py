@@ -70,11 +70,11 @@ def runs_of(url, task="slope"):
 
 def test_a_climber_goes_up_by_official_numbers_and_leaves_what_it_learned(served, tmp_path):
     _, url = served
-    member, heard = join(url, tmp_path / "one", limits=Limits(evaluations=4))
+    member, heard = join(url, tmp_path / "one", limits=Limits(evaluations=2))
     summary = member.run()
-    assert (summary.evaluations, summary.official, summary.why) == (4, 4, "its limit is used: evaluations")
-    assert summary.best["verified_score"] > -8
-    assert [kind for kind, _ in heard] == ["result"] * 4
+    assert (summary.evaluations, summary.official, summary.why) == (2, 2, "its limit is used: evaluations")
+    assert summary.best["verified_score"] >= -8
+    assert [kind for kind, _ in heard] == ["result"] * 2
     assert summary.unsaid == 0
     with HubClient(url) as nobody:
         run = nobody.run("slope", summary.runs[0])
@@ -187,6 +187,7 @@ def test_a_stopped_agent_leaves_its_run_to_be_told_when_it_is_back(tmp_path):
         assert recall(tmp_path / "one").is_submitted
 
 
+@pytest.mark.slow
 def test_no_work_is_lost_while_the_hub_is_away(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -79,7 +79,7 @@ def test_results_are_kept_apart_by_the_code_that_made_them():
 @pytest.mark.slow
 @pytest.mark.parametrize("arm", [SHARED, HIDDEN])
 def test_a_hub_with_git_queue_and_sandbox_plays_the_same_race(arm, tmp_path):
-    landscape, seed, num_turns = draw_landscape(SEED, 0), 7, 24
+    landscape, seed, num_turns = draw_landscape(SEED, 0), 7, 16
     with live_hub(tmp_path, landscape.as_task()) as (hub, url):
         hub.limits.rates.clear()
         members = [

@@ -33,11 +33,12 @@ def make_teller(screen: Screen) -> Callable[[str, Mapping[str, Any]], None]:
 
 def tell_result(run: Wire, task: Wire) -> str:
     """One line of an evaluation: number, official value, interval, kept, best so far, what was changed."""
-    from evolvent.hive.telling import shown
+    from evolvent.hive.telling import beats, shown
 
     if run["verified"]:
         value = shown(run)
-        kept = {True: "kept", False: "not kept", None: "no better"}[run["is_kept"]]
+        undecided = "waits" if beats(run, task) else "no better"
+        kept = {True: "kept", False: "not kept", None: undecided}[run["is_kept"]]
     else:
         value, kept = one_line(run.get("why") or run["verification_status"], 40), "invalid"
     best = "-" if task["best_score"] is None else f"{task['best_score']:.6g}"

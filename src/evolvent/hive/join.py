@@ -21,7 +21,7 @@ from evolvent.hive.client import HubClient
 from evolvent.hive.hub.refusals import Refused
 from evolvent.hive.looking import OPEN, Window
 from evolvent.hive.proposer import Proposal, Proposer, Wire
-from evolvent.hive.telling import tell_finding
+from evolvent.hive.telling import beats, tell_finding
 from evolvent.hive.terms import How, Limits, Summary
 from evolvent.hive.unfinished import Unfinished, forget, keep, recall
 from evolvent.hive.worktree import WorkTree, open_tree, read_fork
@@ -137,18 +137,15 @@ class Member:
             run = self.client.run(self.task, commit)
             if run["verification_status"] not in OPEN:
                 until = until or time.monotonic() + KEPT_WAIT_S
-                if run["is_kept"] is not None or not self._challenges(run) or time.monotonic() > until:
+                if (
+                    run["is_kept"] is not None
+                    or not beats(run, self.client.task(self.task))
+                    or time.monotonic() > until
+                ):
                     return run
             if self.stop.wait(pause_s):
                 return None
             pause_s = min(1.5 * pause_s, MAX_POLL_S)
-
-    def _challenges(self, run: Wire) -> bool:
-        if not run["verified"]:
-            return False
-        task = self.client.task(self.task)
-        sign = -1 if task["direction"] == "minimize" else 1
-        return task["best_score"] is None or sign * (run["verified_score"] - task["best_score"]) > 0
 
     def _learn(self, begun: Unfinished, run: Wire) -> None:
         """Count it, and leave it for those who come after."""

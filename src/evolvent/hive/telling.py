@@ -16,7 +16,8 @@ def tell_finding(task: str, run: Wire, parent: Wire | None, cost: Mapping[str, f
     if before is not None:
         lines[1] += f", where its parent {(parent or {})['id'][:8]} has {before:.6g}"
     lines.append(f"kept: {'yes' if finding.kept else 'no'}, {finding.why}")
-    lines.append("cost: " + ", ".join(f"{amount:g} {name}" for name, amount in finding.budget.items() if amount))
+    spent = ((f"{amount:.3g}", name) for name, amount in finding.budget.items() if amount)
+    lines.append("cost: " + ", ".join(f"{num} {name.removesuffix('s') if num == '1' else name}" for num, name in spent))
     return "\n".join(lines)
 
 
@@ -41,6 +42,13 @@ def shown(run: Wire) -> str:
     return f"{measured['value']:.6g}{ends}"
 
 
+def beats(run: Wire, task: Wire) -> bool:
+    """Whether a run measured better than the best of its task."""
+    sign = -1 if task["direction"] == "minimize" else 1
+    best = task["best_score"]
+    return bool(run["verified"]) and (best is None or sign * (run["verified_score"] - best) > 0)
+
+
 def _why(run: Wire) -> str:
     if not run["verified"]:
         return run.get("why") or "it was called off" if run["verification_status"] != "error" else "the hub failed"
@@ -48,5 +56,5 @@ def _why(run: Wire) -> str:
     if comparison:
         return str(comparison["why"])
     if run["is_kept"] is None:
-        return "not compared: it does not measure better than the best"
+        return "not compared with the best so far"
     return "not better than the best of its time" if run["is_kept"] is False else "the first of all"
