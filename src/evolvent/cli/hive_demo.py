@@ -7,11 +7,23 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evolvent.cli.hive_board import print_board
-from evolvent.cli.hive_serve import build_app, ended, keep_keys, number, open_home, open_tasks, start_workers, whole
+from evolvent.cli.hive_serve import (
+    alone,
+    build_app,
+    ended,
+    find_task,
+    keep_keys,
+    number,
+    open_home,
+    open_tasks,
+    start_workers,
+    whole,
+)
 from evolvent.cli.main import Command, refuse_fields
 from evolvent.cli.screen import Screen
 from evolvent.errors import BadInput, EvolventError, InfrastructureError, MissingExtra
@@ -21,7 +33,7 @@ if TYPE_CHECKING:
 
 FIELDS = ("home", "task", "seconds", "workers", "agents")
 AGENTS = ("hill_climb", "crossover", "tpe")
-WAIT_S, DRAIN_S = 60.0, 120.0
+SECONDS, WAIT_S, DRAIN_S = 150.0, 60.0, 120.0
 
 
 def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
@@ -33,21 +45,41 @@ def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
     refuse_fields(command, FIELDS)
     fields, screen = command.fields, Screen(as_json=command.json)
     task, start_s = fields.get("task", "golf"), time.monotonic()
+    check_demo(fields, task)
     home = fields.get("home") or tempfile.mkdtemp(prefix="evolvent-hive-")
     hub = open_home({"home": home})
-    keys = keep_keys(hub)
-    open_tasks(hub, [task], screen)
     started: list[subprocess.Popen[bytes]] = []
-    with background(build_app(hub), port=0 if command.port == 8000 else command.port) as url, ended(started):
+    port = 0 if command.port == 8000 else command.port
+    with alone(hub), background(build_app(hub), port=port) as url, ended(started):
+        keys = keep_keys(hub)
+        open_tasks(hub, [task], screen)
         screen.console.print(f"page     {url}/tasks/{task}  (live)", markup=False, soft_wrap=True)
         started.extend(start_workers(hub, url, whole(fields, "workers", 2)))
         answer = search(screen, url, (task, keys["admin"].read_text().strip()), command, Path(home))
-    hub.close()
     took_s = time.monotonic() - start_s
     screen.console.print(
         f"took {took_s:.0f} s; all of it is kept: evolvent hive serve home={home}", markup=False, soft_wrap=True
     )
     return {"task": task, "home": home, "seconds": took_s, **answer}
+
+
+def check_demo(fields: Mapping[str, str], task: str) -> None:
+    """Whether all can be had that is needed; without a sandbox nothing can be measured."""
+    from evolvent.envs.sandbox import best
+    from evolvent.hive.search_proposer import build_searcher
+
+    find_task(task, 0)
+    number(fields, "seconds", SECONDS)
+    whole(fields, "workers", 2)
+    for kind in kinds_of(fields):
+        with suppress(MissingExtra):
+            build_searcher(kind)
+    best()
+
+
+def kinds_of(fields: Mapping[str, str]) -> list[str]:
+    """The searchers by name."""
+    return [kind for kind in fields.get("agents", ",".join(AGENTS)).split(",") if kind]
 
 
 def search(screen: Screen, url: str, what: tuple[str, str], command: Command, home: Path) -> dict[str, Any]:
@@ -64,10 +96,10 @@ def search(screen: Screen, url: str, what: tuple[str, str], command: Command, ho
             time.sleep(0.2)
         screen.say(f"start    {client.task(task)['best_score']:.5g}  the baseline, measured by the hub")
         stop = threading.Event()
-        kinds = command.fields.get("agents", ",".join(AGENTS)).split(",")
+        kinds = kinds_of(command.fields)
         agents = [_start(screen, url, (task, kind, i), command.seed or 0, (home, stop)) for i, kind in enumerate(kinds)]
         try:
-            end_s = time.monotonic() + number(command.fields, "seconds", 150.0)
+            end_s = time.monotonic() + number(command.fields, "seconds", SECONDS)
             while time.monotonic() < end_s and any(agent.is_alive() for agent in agents):
                 time.sleep(0.2)
         except KeyboardInterrupt:
@@ -124,7 +156,8 @@ def _start(
     home, stop = where
     try:
         proposer = build_searcher(kind)
-    except MissingExtra:
+    except MissingExtra as error:
+        screen.console.print(f"no {kind}: {error.what}; a hill climber takes its place", markup=False, soft_wrap=True)
         kind, proposer = "hill_climb", build_searcher("hill_climb")
     with HubClient(url) as client:
         made = client.register(f"{kind.replace('_', '-')}-{i + 1}")

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evolvent.cli.main import Command, refuse_fields
 from evolvent.cli.screen import Screen
-from evolvent.errors import BadInput, nearest
+from evolvent.errors import BadInput, StoreError, nearest
+from evolvent.store.atomic import disk_errors_at
+from evolvent.store.folder import hold
 
 if TYPE_CHECKING:
     from evolvent.hive.hub.hub import Hub, Settings
 
 FIELDS = ("home", "database", "tasks", "workers", "registration", "host", "public_url", "alpha", "lease_s", "max_looks")
+GRACE_S = 0.5
+PARENT_VARIABLE = "EVOLVENT_HIVE_PARENT"  # the process that a worker belongs to
+OWN = "own-"  # begins the names of the workers that a hub starts
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -31,13 +38,11 @@ def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
         raise BadInput("serve takes fields alone", where="evolvent hive serve", got=words[0], wanted="tasks=golf")
     refuse_fields(command, FIELDS)
     screen, fields = Screen(as_json=command.json), command.fields
-    hub = open_home(fields)
-    keys = keep_keys(hub)
-    open_tasks(hub, [name for name in fields.get("tasks", "").split(",") if name], screen)
     host, workers = fields.get("host", "127.0.0.1"), whole(fields, "workers", 1)
     if host not in LOOPBACK and "registration" not in fields:
         cure = "say registration=invited, or registration=open if anybody may come"
         raise BadInput("other machines would be let in", where="host", got=host, cure=cure)
+    hub = open_home(fields)
 
     def announce(port: int) -> None:
         url = f"http://{host if host in LOOPBACK else '127.0.0.1'}:{port}"
@@ -47,9 +52,10 @@ def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
         started.extend(start_workers(hub, url, workers))
 
     started: list[subprocess.Popen[bytes]] = []
-    with ended(started):
+    with alone(hub), ended(started):
+        keys = keep_keys(hub)
+        open_tasks(hub, [name for name in fields.get("tasks", "").split(",") if name], screen)
         serve_app(build_app(hub), port=command.port, host=host, announce=announce)
-    hub.close()
     screen.say("closed; nothing is lost: the same command goes on")
     return {}
 
@@ -58,7 +64,30 @@ def open_home(fields: Mapping[str, str]) -> Hub:
     """The hub that the fields describe."""
     from evolvent.hive.hub.hub import open_hub
 
-    return open_hub(fields.get("home", "hive"), fields.get("database"), read_settings(fields))
+    home, settings = fields.get("home", "hive"), read_settings(fields)
+    with disk_errors_at(Path(home)):
+        return open_hub(home, fields.get("database"), settings)
+
+
+@contextmanager
+def alone(hub: Hub) -> Iterator[None]:
+    """Hold a hub's folder, so that no second server works in it; what workers of before held is free again."""
+    from sqlalchemy import update
+
+    from evolvent.hive.hub.schema import jobs
+    from evolvent.hive.hub.times import now
+
+    lost = update(jobs).where(jobs.c.state == "leased", jobs.c.worker.like(f"{OWN}%")).values(lease_until=now())
+    with ExitStack() as held:
+        held.callback(hub.close)
+        try:
+            held.enter_context(hold(hub.home / "lock"))
+        except StoreError as error:
+            cure = "end that one first, or name another home=FOLDER"
+            raise StoreError("a hub is open in this folder", where=str(hub.home), got=error.what, cure=cure) from None
+        with hub.database.write() as connection:
+            connection.execute(lost)
+        yield
 
 
 def read_settings(fields: Mapping[str, str]) -> Settings:
@@ -136,12 +165,15 @@ def start_workers(hub: Hub, url: str, num: int) -> list[subprocess.Popen[bytes]]
     if not num:
         return []
     words = ["hive", "work", f"hub={url}", f"key_file={hub.home / 'worker.key'}", f"home={hub.home / 'worker'}"]
-    return [_start([*words, f"name=own-{i + 1}"]) for i in range(num)]
+    return [_start([*words, f"name={OWN}{i + 1}"]) for i in range(num)]
 
 
 def _start(words: list[str]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "evolvent", *words]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+    own = os.environ | {PARENT_VARIABLE: str(os.getpid())}
+    return subprocess.Popen(
+        command, env=own, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+    )
 
 
 @contextmanager
@@ -152,11 +184,13 @@ def ended(processes: list[subprocess.Popen[bytes]]) -> Iterator[None]:
     finally:
         for process in processes:
             process.terminate()
-        for process in processes:
+        until_s = time.monotonic() + GRACE_S
+        for process in processes:  # the hub is closed: a result could not be handed in any more
             try:
-                process.wait(timeout=10)
+                process.wait(timeout=max(0.0, until_s - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()
 
 
 def say_where(screen: Screen, hub: Hub, url: str, keys: Mapping[str, Path]) -> None:
@@ -175,7 +209,7 @@ def say_where(screen: Screen, hub: Hub, url: str, keys: Mapping[str, Path]) -> N
 def whole(fields: Mapping[str, str], name: str, default: int) -> int:
     """A whole number >= 0 of a field."""
     text = fields.get(name, str(default))
-    if not text.isdecimal():
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
         raise BadInput("not a whole number", where=name, got=text, wanted=f"for example {default}")
     return int(text)
 
@@ -183,6 +217,9 @@ def whole(fields: Mapping[str, str], name: str, default: int) -> int:
 def number(fields: Mapping[str, str], name: str, default: float) -> float:
     """A number of a field."""
     try:
-        return float(fields.get(name, default))
+        found = float(fields.get(name, default))
     except ValueError:
-        raise BadInput("not a number", where=name, got=fields[name], wanted=f"for example {default}") from None
+        found = math.nan
+    if not math.isfinite(found) or found <= 0:
+        raise BadInput("not a number above 0", where=name, got=fields[name], wanted=f"for example {default:g}")
+    return found

@@ -7,17 +7,18 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evolvent.cli.hive_serve import whole
+from evolvent.cli.hive_serve import PARENT_VARIABLE, whole
 from evolvent.cli.main import Command, refuse_fields
 from evolvent.cli.screen import Screen
-from evolvent.errors import BadInput, MissingExtra
+from evolvent.errors import BadInput, EvolventError, MissingExtra
 
 if TYPE_CHECKING:
-    from evolvent.hive.work import Done
+    from evolvent.hive.work import Done, Worker
 
 FIELDS = ("hub", "key_file", "home", "name", "num", "on", "max_jobs")
 KEY_VARIABLE = "EVOLVENT_HIVE_KEY"
@@ -42,7 +43,7 @@ def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
 def hub_of(fields: Mapping[str, str]) -> str:
     """The address of the hub that a command is about."""
     url = fields.get("hub", os.environ.get("EVOLVENT_HIVE") or os.environ.get("HIVE_SERVER", ""))
-    if not url.startswith(("http://", "https://")):
+    if not url.startswith(("http://", "https://")) or not url.partition("://")[2].strip("/"):
         cure = "evolvent hive serve prints it; or export EVOLVENT_HIVE=URL"
         raise BadInput("which hub?", where="hub", got=url or "nothing", wanted="hub=http://HOST:PORT", cure=cure)
     return url
@@ -57,10 +58,12 @@ def read_key(fields: Mapping[str, str]) -> str:
         try:
             key = Path(path).read_text("ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise BadInput("the key cannot be read", where="key_file", got=str(error)) from None
-    if not key.startswith("hive_"):
+            cure = "evolvent hive serve writes admin.key and worker.key into its folder"
+            raise BadInput("the key cannot be read", where="key_file", got=str(error), cure=cure) from None
+    if not (key.startswith("hive_") and key.isascii() and key.isprintable()):
         cure = f"key_file=FILE, or export {KEY_VARIABLE}"
-        raise BadInput("no key of a user", where="key", got="nothing" if not key else "something else", cure=cure)
+        got = "nothing" if not key else "something else"
+        raise BadInput("no key of a user", where=path or KEY_VARIABLE, got=got, wanted="hive_...", cure=cure)
     return key
 
 
@@ -68,10 +71,30 @@ def _here(fields: Mapping[str, str], where: tuple[str, str], how_many: tuple[int
     from evolvent.hive.work import open_worker
 
     num, most = how_many
-    home = fields.get("home") or tempfile.mkdtemp(prefix="evolvent-worker-")
     base = fields.get("name", f"{socket.gethostname()[:40]}-{os.getpid()}")
-    workers = [open_worker(*where, home, base if num == 1 else f"{base}.{i + 1}") for i in range(num)]
-    stop, counts = threading.Event(), [0] * num
+    with kept_folder(fields.get("home")) as home:
+        workers = [open_worker(*where, home, base if num == 1 else f"{base}.{i + 1}") for i in range(num)]
+        for worker in workers:
+            worker.tell = lambda done: _say(screen, done)
+        stop = threading.Event()
+        _hear_signals(stop)
+        _end_with_parent(stop)
+        counts = _work_all(workers, stop, most)
+    return sum(counts)
+
+
+@contextmanager
+def kept_folder(home: str | None) -> Iterator[Path]:
+    """The folder of this name, or one that goes away with the block."""
+    if home is not None:
+        yield Path(home)
+        return
+    with tempfile.TemporaryDirectory(prefix="evolvent-worker-", ignore_cleanup_errors=True) as made:
+        yield Path(made)
+
+
+def _hear_signals(stop: threading.Event) -> None:
+    """The first signal ends after the measurement at hand, the second one at once."""
 
     def hear(_: int, __: object) -> None:
         stop.set()
@@ -81,17 +104,44 @@ def _here(fields: Mapping[str, str], where: tuple[str, str], how_many: tuple[int
     signal.signal(signal.SIGTERM, hear)
     signal.signal(signal.SIGINT, hear)
 
-    def work(i: int) -> None:
-        workers[i].tell = lambda done: _say(screen, done)
-        counts[i] = workers[i].run(stop, max_jobs=most)
 
-    others = [threading.Thread(target=work, args=(i,), daemon=True) for i in range(1, num)]
+def _end_with_parent(stop: threading.Event) -> None:
+    """A worker that a hub started ends after it, however that ended."""
+    parent = os.environ.get(PARENT_VARIABLE, "")
+    if not parent:
+        return
+
+    def watch() -> None:
+        while os.getppid() == int(parent):
+            if stop.wait(1.0):
+                return
+        stop.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _work_all(workers: list[Worker], stop: threading.Event, most: int | None) -> list[int]:
+    """Let all of them work, the first in this thread; what stops one stops all."""
+    counts, troubles = [0] * len(workers), []
+
+    def work(i: int) -> None:
+        try:
+            counts[i] = workers[i].run(stop, max_jobs=most)
+        except EvolventError as error:
+            troubles.append(error)
+            stop.set()
+
+    others = [threading.Thread(target=work, args=(i,), daemon=True) for i in range(1, len(workers))]
     for other in others:
         other.start()
     work(0)
     for other in others:
         other.join()
-    return sum(counts)
+    for worker in workers:
+        worker.close()
+    if troubles:
+        raise troubles[0]
+    return counts
 
 
 def _say(screen: Screen, done: Done) -> None:

@@ -19,13 +19,19 @@ from typing import Any
 
 import httpx
 
-from evolvent.errors import BadInput, EvolventError, InfrastructureError
+from evolvent.envs.sandbox import best
+from evolvent.errors import BadInput, EvolventError, InfrastructureError, VerifierError
 from evolvent.hive.hub.reports import tell_report
 from evolvent.hive.sealed import Bench
 from evolvent.hive.task_folder import Shelf, build_task
 
 WAIT_S, TIMEOUT_S = 1.5, 60.0  # a server that ends gives its requests two seconds
 PATIENCE_S = (0.5, 1, 2, 5, 10, 30)
+MAX_ERROR = 4000
+
+
+class Refusal(InfrastructureError):
+    """The hub does not take what it was asked or told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,13 @@ class Worker:
 
     def _lease(self, wait_s: float) -> dict[str, Any] | None:
         response = self._ask("lease", {"worker": self.name, "wait_s": wait_s})
-        job: dict[str, Any] | None = None if response.status_code == 204 else response.json()["job"]
+        if response.status_code == 204:
+            return None
+        try:
+            job: dict[str, Any] = response.json()["job"]
+        except (ValueError, KeyError, TypeError):
+            got = ascii(response.text[:80])
+            raise Refusal("this is no hub", where=self.url, got=got, cure="hub=URL as serve prints it") from None
         return job
 
     def _work(self, job: Mapping[str, Any]) -> None:
@@ -89,13 +101,14 @@ class Worker:
         with self._heart(job):
             try:
                 reports = self._measure(job)
-            except EvolventError as error:
-                retry = isinstance(error, InfrastructureError)
-                self._hand_in(job, "fail", {"error": str(error), "is_retryable": retry})
-                said = f"failed: {error.what}"
-            else:
-                self._hand_in(job, "finish", {"reports": reports})
                 said = " against ".join(_say(one) for one in reports)
+                self._hand_in(job, "finish", {"reports": reports})
+            except httpx.TransportError:
+                raise
+            except (EvolventError, OSError) as error:  # a scorer that breaks will break again, a machine may not
+                retry = not isinstance(error, VerifierError | Refusal)
+                self._hand_in(job, "fail", {"error": str(error)[:MAX_ERROR], "is_retryable": retry})
+                said = f"failed: {str(error).splitlines()[0]}"
         self.tell(Done(job["task"], job["commit"], job["kind"], said, time.monotonic() - start_s))
 
     def _measure(self, job: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -118,11 +131,15 @@ class Worker:
             return
         response = self._client.get(f"/tasks/{digest}")
         _check(response)
-        with tarfile.open(fileobj=io.BytesIO(response.content)) as archive:
-            members = [(one.name, archive.extractfile(one)) for one in archive if one.isreg()]
-            task = build_task({name: found.read() for name, found in members if found}, f"{self.url}: {digest[:12]}")
-        if task.digest != digest:
-            raise InfrastructureError("the task came broken", where=self.url, got=task.digest[:12], wanted=digest[:12])
+        try:
+            with tarfile.open(fileobj=io.BytesIO(response.content)) as archive:
+                members = [(one.name, archive.extractfile(one)) for one in archive if one.isreg()]
+                task = build_task({name: found.read() for name, found in members if found}, digest[:12])
+            got = task.digest
+        except (tarfile.TarError, BadInput) as error:
+            got = str(error)
+        if got != digest:
+            raise InfrastructureError("the task came broken", where=self.url, got=got, wanted=digest)
         self.bench.shelf.put(task)
 
     def _hand_in(self, job: Mapping[str, Any], verb: str, said: dict[str, Any]) -> None:
@@ -146,7 +163,7 @@ class Worker:
         def beat() -> None:
             while not done.wait(job["lease_s"] / 3):
                 try:
-                    self._ask(f"{job['id']}/beat", {"lease": job["lease"]})
+                    self._ask(f"{job['id']}/beat", {"lease": job["lease"]}, timeout_s=max(1.0, job["lease_s"] / 3))
                 except (httpx.TransportError, EvolventError):
                     continue  # the next beat tries again; the lease outlives two
 
@@ -158,8 +175,8 @@ class Worker:
             done.set()
             heart.join()
 
-    def _ask(self, path: str, said: dict[str, Any]) -> httpx.Response:
-        response = self._client.post(f"/{path}", json=said)
+    def _ask(self, path: str, said: dict[str, Any], timeout_s: float = TIMEOUT_S) -> httpx.Response:
+        response = self._client.post(f"/{path}", json=said, timeout=timeout_s)
         if response.status_code >= 500 or response.status_code == 429:
             raise httpx.ReadError(f"the hub says {response.status_code}")
         if response.status_code != 409:
@@ -168,18 +185,22 @@ class Worker:
 
 
 def open_worker(url: str, key: str, home: Path | str, name: str = "worker") -> Worker:
-    """A worker that keeps its tasks in a folder, with the best sandbox here."""
-    return Worker(url, key, Bench(Shelf(home)), name)
+    """A worker that keeps its tasks in a folder, with the best sandbox here; without one it takes no job at all."""
+    return Worker(url, key, Bench(Shelf(home), best()), name)
 
 
 def _check(response: httpx.Response) -> None:
+    if response.status_code == 429 or response.status_code >= 500:
+        raise httpx.ReadError(f"the hub says {response.status_code}")  # it is asked again later
     if response.status_code in (401, 403):
         cure = "use the key of a user with the role worker"
         raise BadInput(
             "the hub does not let this worker in", where=str(response.url), got=response.text[:200], cure=cure
         )
     if response.status_code >= 400:
-        raise InfrastructureError("the hub refused", where=str(response.url), got=response.text[:300])
+        cure = "is this the address of a hub?" if response.status_code == 404 else ""
+        got = f"{response.status_code} {response.text[:300]}"
+        raise Refusal("the hub refused", where=str(response.url), got=got, cure=cure)
 
 
 def _say(report: Mapping[str, Any]) -> str:

@@ -68,7 +68,7 @@ def serve_app(app: Any, *, port: int, host: str = "127.0.0.1", announce: Callabl
     """Serve an app until Ctrl-C; `announce` hears the port once it is open."""
     door = _listen(host, port)
     try:
-        server = uvicorn.Server(_config(app))
+        server = _Server(_config(app))
         announce(door.getsockname()[1])
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[door])
@@ -80,7 +80,7 @@ def serve_app(app: Any, *, port: int, host: str = "127.0.0.1", announce: Callabl
 def background(app: Any, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
     """The base URL (without /v1) of an app that is served from a thread as long as the block lasts."""
     door = _listen(host, port)
-    server = uvicorn.Server(_config(app))
+    server = _Server(_config(app))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [door]}, daemon=True)
     thread.start()
     try:
@@ -93,6 +93,17 @@ def background(app: Any, host: str = "127.0.0.1", port: int = 0) -> Iterator[str
         server.should_exit = True
         thread.join(timeout=10)
         door.close()
+
+
+class _Server(uvicorn.Server):
+    """Tells an app that asks for it (`app.state.is_ending`) that it ends: streams without an end find theirs."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close, once no more is asked."""
+        is_ending = getattr(getattr(self.config.app, "state", None), "is_ending", None)
+        if is_ending is not None:
+            is_ending.set()
+        await super().shutdown(sockets)
 
 
 def _config(app: Any) -> uvicorn.Config:

@@ -38,9 +38,9 @@ async def follow(
 
 
 async def _follow(hub: Hub, request: Request, task: str | None, after: int) -> AsyncIterator[str]:
-    quiet_s = 0.0
+    quiet_s, is_ending = 0.0, request.app.state.is_ending
     yield ": hello\n\n"
-    while not await request.is_disconnected():
+    while not is_ending.is_set() and not await request.is_disconnected():
         found = await run_in_threadpool(_read, hub, task, after)
         for one in found:
             after = one["id"]

@@ -8,7 +8,7 @@ import tarfile
 import time
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -62,11 +62,11 @@ class Failed(Held):
 
 
 @router.post("/lease", responses={204: {"description": "nothing waits"}})
-async def lease(hub: TheHub, wanting: Wanting) -> Response:
+async def lease(hub: TheHub, request: Request, wanting: Wanting) -> Response:
     """The next measurement; 204 where none came up while the worker waited."""
-    until = time.monotonic() + wanting.wait_s
+    until, is_ending = time.monotonic() + wanting.wait_s, request.app.state.is_ending
     while (order := await run_in_threadpool(_look, hub, wanting.worker)) is None:
-        if time.monotonic() + LOOK_EVERY_S > until:
+        if time.monotonic() + LOOK_EVERY_S > until or is_ending.is_set():
             return Response(status_code=204)
         try:
             await asyncio.sleep(LOOK_EVERY_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
+import threading
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -40,7 +41,7 @@ def make_app(hub: Hub) -> FastAPI:
     app = FastAPI(
         title="Evolvent hive", version=__version__, docs_url=None, redoc_url=None, openapi_url="/openapi.json"
     )
-    app.state.hub, app.state.meters = hub, Meters()
+    app.state.hub, app.state.meters, app.state.is_ending = hub, Meters(), threading.Event()
     app.state.recent = Recent(lambda: hub.database.num_writes)
     app.add_middleware(Front, meters=app.state.meters, recent=app.state.recent)
     api = APIRouter(prefix="/api")
