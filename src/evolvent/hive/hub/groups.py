@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 T = TypeVar("T")
-MAX_GROUP = 32
+MAX_GROUP = 16
 _Work = tuple[Callable[[Connection], Any], "Future[Any]"]
 
 
