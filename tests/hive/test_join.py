@@ -332,6 +332,9 @@ def test_a_commit_has_what_was_deleted_and_added_at_the_mutable_paths_and_nothin
     assert tree.read(commit, "params.json") is None
     assert tree.read(commit, "more/deep/new") == b"new"
     assert tree.read(commit, "program.md") == b"Find a and b."
+    absent = "1" * 40
+    assert tree.read_all([answer["base_sha"], commit, absent, commit], "more/deep/new") == [None, b"new", None, b"new"]
+    assert tree.read_all([answer["base_sha"]], "params.json") == [json.dumps(START).encode()]
     assert tree.git("log", "-1", "--format=%B").decode().strip() == "# no comment"
 
 

@@ -108,8 +108,8 @@ def test_a_crossover_of_one_lineage_is_a_climb():
 
 def test_a_lineage_ends_where_a_parent_is_not_seen_or_comes_again():
     one, other = tried(1, START, 2), tried(2, START, 1)
-    assert lineage(one, [one, other]) == {one.commit, other.commit}
-    assert lineage(one, [one]) == {one.commit, other.commit} - {other.commit}
+    assert lineage(one, {one.commit: one, other.commit: other}) == {one.commit, other.commit}
+    assert lineage(one, {one.commit: one}) == {one.commit}
 
 
 @pytest.mark.parametrize("kind", [HillClimb, Crossover, Anywhere, Optuna])

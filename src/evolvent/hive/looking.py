@@ -39,7 +39,11 @@ class Window:
             agent=self.agent,
             program=seen["task"].get("program", ""),
             base=base,
-            desk=Desk(lambda commit: tree.stand_on(commit, self._source(commit)), lambda *at: self._read(tree, *at)),
+            desk=Desk(
+                lambda commit: tree.stand_on(commit, self._source(commit)),
+                lambda *at: self._read(tree, *at),
+                tree.read_all,
+            ),
             best=best,
             runs=runs,
             leaderboard=() if alone else seen["leaderboard"],

@@ -11,16 +11,23 @@ from typing import Any, Protocol
 Wire = Mapping[str, Any]  # a JSON object as the hub sends it
 
 
+def _read_nothing(commits: Sequence[str], path: str) -> list[bytes | None]:
+    """As if no commit were here."""
+    return [None for _ in commits]
+
+
 @dataclass(frozen=True)
 class Desk:
     """What a proposer may do with git, without its keys: stand the work tree on a run, read files of runs.
 
     `stand_on(commit)` leaves the work tree clean at that commit; `read(commit, path)` gives the bytes of one file, None
-    where it is not there. Both fetch commits of others as needed, and raise InfrastructureError while the hub is away.
+    where it is not there, and fetches the commit as needed; `read_all(commits, path)` reads the same file of many that
+    are here already. They raise InfrastructureError while the hub is away.
     """
 
     stand_on: Callable[[str], None]
     read: Callable[[str, str], bytes | None]
+    read_all: Callable[[Sequence[str], str], list[bytes | None]] = _read_nothing
 
 
 @dataclass(frozen=True)

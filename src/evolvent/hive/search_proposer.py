@@ -48,10 +48,10 @@ class SearchProposer:
         return Proposal(tldr, f"{tldr}\n\n{move.how}\n{tell_point(move.point)}", parent)
 
     def _read_runs(self, context: Context, space: Space) -> Iterator[Tried]:
+        new = [run["id"] for run in context.runs if run["id"] not in self._points]
+        for commit, data in zip(new, context.desk.read_all(new, space.file) if new else [], strict=True):
+            self._points[commit] = space.read(data)
         for run in context.runs:
-            if run["id"] not in self._points:
-                data = context.desk.read(run["id"], space.file)
-                self._points[run["id"]] = space.read(data)
             point = self._points[run["id"]]
             if point is not None:
                 yield read_tried(run, point, context.sign)

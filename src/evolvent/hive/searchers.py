@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -90,10 +91,15 @@ class Crossover:
 
     def _others(self, best: Tried, seen: Sequence[Tried]) -> list[Tried]:
         """The best runs that raised what they build on, apart from the line of the best."""
-        line, worth = lineage(best, seen), {one.commit: one.worth for one in seen}
+        known = {one.commit: one for one in seen}
+        line = lineage(best, known)
         good = sorted((one for one in seen if one.worth is not None), key=_rank, reverse=True)
-        apart = (one for one in good if one.commit not in line and best.commit not in lineage(one, seen))
-        return [one for one in apart if _gain(one, worth.get(one.parent or "")) > 0][:NUM_GOOD]
+        apart = (
+            one
+            for one in good
+            if _gain(one, known) > 0 and one.commit not in line and best.commit not in lineage(one, known)
+        )
+        return list(itertools.islice(apart, NUM_GOOD))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +118,8 @@ def best_of(seen: Sequence[Tried]) -> Tried | None:
     return max((one for one in seen if one.worth is not None), key=_rank, default=None)
 
 
-def lineage(one: Tried, seen: Sequence[Tried]) -> set[str]:
-    """The commits of a try and of all that it builds on."""
-    known = {tried.commit: tried for tried in seen}
+def lineage(one: Tried, known: Mapping[str, Tried]) -> set[str]:
+    """The commits of a try and of all that it builds on, as far as they are known."""
     line, at = {one.commit}, one.parent
     while at is not None and at not in line and at in known:
         line.add(at)
@@ -124,8 +129,9 @@ def lineage(one: Tried, seen: Sequence[Tried]) -> set[str]:
 
 def merge(one: Tried, other: Tried, seen: Sequence[Tried]) -> dict[str, Value]:
     """The first with all that the other changed since they parted, but for what the first has changed itself."""
-    common = lineage(one, seen) & lineage(other, seen)
-    base = max((tried for tried in seen if tried.commit in common), key=lambda tried: tried.number, default=None)
+    known = {tried.commit: tried for tried in seen}
+    common = [known[commit] for commit in lineage(one, known) & lineage(other, known)]
+    base = max(common, key=lambda tried: tried.number, default=None)
     if base is None:
         return {**one.point, **other.point}
     return {name: other.point[name] if is_same(value, base.point[name]) else value for name, value in one.point.items()}
@@ -144,8 +150,11 @@ def draw_new(space: Space, rng: Random, seen: Sequence[Tried]) -> Move | None:
     return None if point is None else Move(point, seen[0] if seen else None, "drawn anywhere")
 
 
-def _gain(one: Tried, before: float | None) -> float:
-    return math.inf if before is None or one.worth is None else one.worth - before
+def _gain(one: Tried, known: Mapping[str, Tried]) -> float:
+    parent = known.get(one.parent or "")
+    if parent is None or parent.worth is None or one.worth is None:
+        return math.inf
+    return one.worth - parent.worth
 
 
 def _rank(one: Tried) -> tuple[float, int]:

@@ -11,7 +11,7 @@ import base64
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -113,6 +113,19 @@ class WorkTree:
             return None
         return self.git("cat-file", "blob", words[2].decode("ascii"))
 
+    def read_all(self, commits: Sequence[str], path: str) -> list[bytes | None]:
+        """The same file of many commits; None where it, or the commit, is not here, or it is large."""
+        asked = "".join(f"{check_commit(commit)}:{path}\n" for commit in commits).encode()
+        blobs = []
+        for line in self.git("cat-file", "--batch-check", stdin=asked).splitlines():
+            words = line.split()
+            is_blob = len(words) == 3 and words[1] == b"blob" and int(words[2]) <= MAX_READ
+            blobs.append(words[0] if is_blob else None)
+        wanted = list(dict.fromkeys(blob for blob in blobs if blob is not None))
+        bodies = self.git("cat-file", "--batch", stdin=b"".join(blob + b"\n" for blob in wanted))
+        found = dict(_split_batch(bodies))
+        return [found.get(blob) if blob is not None else None for blob in blobs]
+
     def commit(self, paths: tuple[str, ...], message: str) -> str | None:
         """What stands at these paths as a commit on top of where the tree stands; None where nothing has changed."""
         known = [path for path in paths if os.path.lexists(self.tree / path)]
@@ -185,6 +198,16 @@ class WorkTree:
             **{f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in who.items()},
             **numbered,
         }
+
+
+def _split_batch(bodies: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Name and content of each object that git gives in one stream."""
+    at = 0
+    while at < len(bodies):
+        end = bodies.index(b"\n", at)
+        name, _, size = bodies[at:end].split(b" ")
+        yield name, bodies[end + 1 : end + 1 + int(size)]
+        at = end + 2 + int(size)
 
 
 def open_tree(folder: Path, fork: Fork) -> WorkTree:
