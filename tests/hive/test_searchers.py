@@ -138,6 +138,17 @@ def test_a_sampler_hears_of_invalid_and_of_open_tries():
         assert Optuna(SPACE, kind).propose(Random(1), seen + odd) is not None
 
 
+def test_of_very_many_tries_a_sampler_hears_the_best_and_the_newest():
+    rng = Random(6)
+    seen = [tried(number, SPACE.draw(rng)) for number in range(1, 1501)]
+    told = search_optuna.choose_told(seen, seen)
+    assert len(told) == search_optuna.MAX_TOLD
+    assert best_of(seen) in told
+    assert seen[-400:] == told[-400:]
+    assert [one.number for one in told] == sorted(one.number for one in told)
+    assert search_optuna.choose_told(seen[:900], seen[:900]) == seen[:900]
+
+
 def test_without_optuna_the_cure_is_said(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     with pytest.raises(MissingExtra, match=r"evolvent\[search\]"):

@@ -1,4 +1,4 @@
-"""Searches a space by optuna: its sampler is told every try of everybody before it is asked for the next point."""
+"""Searches a space by optuna: its sampler is told the tries of everybody before it is asked for the next point."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from evolvent.hive.searchers import Move, Tried, best_of, draw_new
 from evolvent.hive.space import Param, Space, Value, is_same
 
 NUM_FIRST = {"tpe": 4, "cma": 10}  # official tries before there is a model: cma fits the best tenth of them
+MAX_TOLD = 1000  # tries, the best and the newest: a sampler that is told ten thousand takes seconds
 NUM_ASKED = 16  # questions, until the answer is a point that nobody has tried
 
 
@@ -36,9 +37,9 @@ class Optuna:
         done = [one for one in seen if one.worth is not None]
         if len(done) < NUM_FIRST[self.kind]:
             return draw_new(self.space, rng, seen)
-        known = {self.space.key(one.point) for one in seen}
+        known, told = {self.space.key(one.point) for one in seen}, choose_told(seen, done)
         for _ in range(NUM_ASKED):
-            point = self._ask(rng.getrandbits(32), seen)
+            point = self._ask(rng.getrandbits(32), told)
             if self.space.key(point) not in known:
                 return Move(point, nearest_of(self.space, point, done), f"asked of {self.kind}")
         return draw_new(self.space, rng, seen)
@@ -69,6 +70,16 @@ def import_optuna(kind: str = "tpe") -> Any:
         raise MissingExtra(f"{name} is not installed", where=f"agent={kind}", got=str(error), cure=cure) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
+
+
+def choose_told(seen: Sequence[Tried], done: Sequence[Tried]) -> list[Tried]:
+    """All tries, by number; where they are very many, the best half and the newest half of so many."""
+    if len(seen) <= MAX_TOLD:
+        return list(seen)
+    best = {one.commit for one in sorted(done, key=lambda one: -(one.worth or 0.0))[: MAX_TOLD // 2]}
+    rest = [one for one in seen if one.commit not in best][-(MAX_TOLD // 2) :]
+    chosen = best | {one.commit for one in rest}
+    return [one for one in seen if one.commit in chosen]
 
 
 def nearest_of(space: Space, point: dict[str, Value], done: Sequence[Tried]) -> Tried:
