@@ -12,6 +12,7 @@ SENTENCES = {
     "claim": "works on an idea",
     "comment": "replied to",
     "fork": "joined",
+    "fell": "is the best no longer: it was invalid on fresh seeds",
     "gave up": "could not be measured",
     "hold-out asked": "asked for the hold-out",
     "hold-out": "was measured on the hold-out",
@@ -28,7 +29,9 @@ SENTENCES = {
     "valid": "was called off, or put back",
     "vote": "voted",
 }
-OF_RUNS = frozenset({"scored", "invalid", "kept", "not kept", "gave up", "hold-out", "valid"})  # the run is the subject
+OF_RUNS = frozenset(
+    {"scored", "invalid", "kept", "not kept", "fell", "gave up", "hold-out", "valid"}
+)  # the run is the subject
 KINDS = "|".join(SENTENCES)
 
 

@@ -114,7 +114,8 @@ class Bench:
         if stray := [path for path in files if complain(path) or not lies_in(path, task.mutable)]:
             got, wanted = ascii(stray[0]), f"at {', '.join(task.mutable)}"
             raise BadInput("this file is no part of an artifact", where=task.name, got=got, wanted=wanted)
-        return self._measure(task, Taken(files), "", tuple(task.seeds if seeds is None else seeds), bundle)
+        own = task.holdout_seeds if bundle == HOLDOUT else task.seeds
+        return self._measure(task, Taken(files), "", tuple(own if seeds is None else seeds), bundle)
 
     def _measure(self, task: HiveTask, taken: Taken, commit: str, seeds: tuple[int, ...], bundle: str) -> SealedResult:
         sandbox = self.sandbox or best()

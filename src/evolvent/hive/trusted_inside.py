@@ -97,7 +97,8 @@ def _answer(scorer: types.ModuleType, header: dict[str, Any], written: list[byte
         return {"invalid": str(error)[:500]}
     except Exception as error:
         # its questions were asked already and the baseline was scored: it is these predictions that it cannot read
-        return {"invalid": f"the scorer cannot read the predictions: {type(error).__name__}: {str(error)[:300]}"}
+        traceback.print_exc()  # not told: it may quote the predictions, and they the questions
+        return {"invalid": f"the scorer cannot read the predictions: {type(error).__name__}"}
     return {"cases": _check_cases(found)}
 
 
@@ -127,7 +128,7 @@ def _refuse(word: str) -> float:
 
 def _number(text: str) -> float:
     value = float(text)
-    return value if math.isfinite(value) else _refuse(text[:40])
+    return value if math.isfinite(value) else _refuse(text if len(text) <= 8 else f"{text[:8]}...")
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

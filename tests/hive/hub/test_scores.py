@@ -144,9 +144,12 @@ def test_calling_off_the_best_restores_best_and_improvements_exactly(desk):
 
 
 def test_a_comparison_whose_incumbent_was_called_off_meanwhile_is_made_again(desk):
-    best, other = desk.enter("ann", "best"), desk.enter("bob", "other")
-    worth = {best: 0.7, other: 0.8}
-    desk.work(lambda sha, _: worth.get(sha, 0.5), most=4)
+    best = desk.enter("ann", "best")
+    worth = {best: 0.7}
+    desk.work(lambda sha, _: worth.get(sha, 0.5))
+    other = desk.enter("bob", "other")
+    worth[other] = 0.8
+    desk.work(lambda sha, _: worth.get(sha, 0.5), most=1)
     order = desk.order()
     assert order["kind"] == "compare"
     against = order["incumbent"]["commit"]

@@ -14,6 +14,7 @@ from evolvent.hive.hub import boards
 from evolvent.hive.hub.answers import Answer
 from evolvent.hive.hub.asking import (
     MAX_PAGE,
+    Caller,
     Page,
     SignedIn,
     TheHub,
@@ -109,13 +110,17 @@ def list_runs(hub: TheHub, request: Request, task_id: TaskId, asked: Annotated[V
 
 
 @router.get("/runs/{sha}")
-def show(hub: TheHub, request: Request, task_id: TaskId, sha: Sha) -> Response:
-    """One run, by its commit or the beginning of it, with its log."""
+def show(hub: TheHub, request: Request, caller: Caller, task_id: TaskId, sha: Sha) -> Response:
+    """One run, by its commit or the beginning of it; its log is for the task's owner and admins.
+
+    An artifact can print the questions that it was asked; who reads them could work out the answers at leisure.
+    """
     base = base_url(request)
     with hub.database.read() as connection:
         task = take_row(connection, task_id)
         row = find_run(connection, task_id, sha)
-    told = tell_run(row, base) | {"message": row["message"], "log": row["log"]}
+    may_see = caller is not None and (caller.is_admin or caller.id == task["owner_id"])
+    told = tell_run(row, base) | {"message": row["message"], "log": row["log"] if may_see else ""}
     return as_json(told | {"repo_url": upstream_url(base, task_id), "base_sha": task["base_sha"]})
 
 

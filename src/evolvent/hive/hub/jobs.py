@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, and_, exists, func, insert, or_, select, update
 
 from evolvent.hive.hub.refusals import Refused, missing
 from evolvent.hive.hub.schema import jobs, runs, tasks
 from evolvent.hive.hub.times import later, now
+from evolvent.hive.task import Direction
 
 BACKOFF_S = (2, 10, 60, 300)
 
@@ -60,8 +61,7 @@ def take_lease(connection: Connection, worker: str, lease_s: float) -> Job | Non
     asked = select(jobs).where(free, or_(jobs.c.kind != "compare", ~is_compared)).order_by(jobs.c.id).limit(1)
     row = connection.execute(asked.with_for_update(skip_locked=True)).mappings().first()
     if row is not None and row["kind"] == "compare":  # two may have chosen two of one task in the same moment
-        connection.execute(select(tasks.c.id).where(tasks.c.id == row["task_id"]).with_for_update())
-        row = connection.execute(asked.where(jobs.c.id == row["id"])).mappings().first()
+        row = _choose_challenger(connection, row["task_id"], (free, ~is_compared))
     if row is None:
         return None
     ticket = secrets.token_urlsafe(24)
@@ -72,6 +72,16 @@ def take_lease(connection: Connection, worker: str, lease_s: float) -> Job | Non
         connection.execute(run.values(status="running"))
     payload = json.loads(row["payload"])
     return Job(row["id"], row["task_id"], row["sha"], row["kind"], row["attempt"] + 1, ticket, payload)
+
+
+def _choose_challenger(connection: Connection, task_id: str, wanted: Sequence[Any]) -> RowMapping | None:
+    """Of the challengers that wait, the one that measured best: where it is kept, most of the others are settled."""
+    locked = select(tasks.c.direction).where(tasks.c.id == task_id).with_for_update()
+    is_less = Direction(connection.execute(locked).scalar_one()) is Direction.MINIMIZE
+    run = and_(runs.c.task_id == jobs.c.task_id, runs.c.sha == jobs.c.sha)
+    asked = select(jobs).join(runs, run).where(jobs.c.task_id == task_id, jobs.c.kind == "compare", *wanted)
+    asked = asked.order_by(runs.c.value if is_less else runs.c.value.desc(), jobs.c.id).limit(1)
+    return connection.execute(asked.with_for_update(of=jobs, skip_locked=True)).mappings().first()
 
 
 def beat(connection: Connection, job_id: int, ticket: str, lease_s: float) -> None:

@@ -10,6 +10,7 @@ import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, exists, or_, select, update
@@ -19,7 +20,7 @@ from evolvent.hive.board import BoardRun, count, due_for_holdout
 from evolvent.hive.hub.budgets import add_seconds
 from evolvent.hive.hub.events import record
 from evolvent.hive.hub.hub import Hub
-from evolvent.hive.hub.jobs import Job, close, enqueue, put_back
+from evolvent.hive.hub.jobs import Job, close, enqueue, keep_payload, put_back
 from evolvent.hive.hub.reports import Report, read_report
 from evolvent.hive.hub.schema import jobs, runs, tasks
 from evolvent.hive.hub.times import now
@@ -166,7 +167,8 @@ def _measured(report: Report) -> dict[str, Any]:
 def _call_next(connection: Connection, task_id: str) -> None:
     """Let every run that measured better than the best challenge it, once: what lost stays as it is.
 
-    Only where the incumbent it lost to was called off since may it try again.
+    Only where the incumbent it lost to was called off since may it try again. A tree that is the best already, or
+    challenges it under another name, is not compared again: copies would raise the number of comparisons.
     """
     task = connection.execute(select(tasks).where(tasks.c.id == task_id)).mappings().one()
     is_less = Direction(task["direction"]) is Direction.MINIMIZE
@@ -182,8 +184,17 @@ def _call_next(connection: Connection, task_id: str) -> None:
             connection.execute(update(tasks).where(tasks.c.id == task_id).values(count_again(connection, task_id)))
         return
     better = runs.c.value < task["best_value"] if is_less else runs.c.value > task["best_value"]
-    asked = asked.where(better, or_(runs.c.compared_with.is_(None), is_off)).order_by(runs.c.number).limit(50)
-    for sha in connection.execute(asked).scalars().all():
+    is_twin = exists().where(
+        other.c.task_id == task_id,
+        other.c.is_valid,
+        other.c.sha != runs.c.sha,
+        other.c.tree_digest != "",
+        other.c.tree_digest == runs.c.tree_digest,
+        or_(other.c.sha == task["best_sha"], other.c.compared_with == task["best_sha"]),
+    )
+    asked = asked.where(better, ~is_twin, or_(runs.c.compared_with.is_(None), is_off)).order_by(runs.c.number)
+    found = connection.execute(asked.add_columns(runs.c.tree_digest).limit(50)).all()
+    for sha in {tree or sha: sha for sha, tree in reversed(found)}.values():
         enqueue(connection, task_id, sha, "compare")
         _mark(connection, task_id, sha, compared_with=task["best_sha"], is_kept=None)
 
@@ -194,6 +205,8 @@ def _settle_compare(hub: Hub, connection: Connection, job: Job, reports: list[Re
     if connection.execute(select(tasks.c.best_sha).where(tasks.c.id == job.task_id)).scalar() != job.payload["against"]:
         _change_run(connection, job, {"compared_with": None})  # the incumbent was called off meanwhile
         return _call_next(connection, job.task_id)
+    if new.is_scored and not old.is_scored and _may_fall(connection, job):
+        return _doubt(hub, connection, job, old.why)
     found: dict[str, Any] = {"number": number, "against": job.payload["against"], "num": len(new.numbers)}
     if new.is_scored and old.is_scored:
         direction = _direction(connection, job.task_id)
@@ -209,6 +222,33 @@ def _settle_compare(hub: Hub, connection: Connection, job: Job, reports: list[Re
     record(connection, "kept" if is_kept else "not kept", task=job.task_id, agent=run["agent_id"], data=data)
     changed = {"is_kept": is_kept, "comparison": json.dumps(found), "kept_at": now() if is_kept else None}
     _change_run(connection, job, changed)
+    return recount(hub, connection, job.task_id)
+
+
+def _may_fall(connection: Connection, job: Job) -> bool:
+    """Whether an incumbent can lose its place by being invalid; the baseline is the hub's own, and cannot."""
+    key = (runs.c.task_id == job.task_id, runs.c.sha == job.payload["against"])
+    return bool(connection.execute(select(runs.c.number).where(*key)).scalar_one() > 1)
+
+
+def _doubt(hub: Hub, connection: Connection, job: Job, why: str) -> None:
+    """Compare once more where the incumbent was invalid on fresh seeds; the second time it is the best no longer.
+
+    An artifact that breaks on purpose as soon as it stands would otherwise be the best for ever. The challenger gains
+    nothing by it: it is compared with the one that was the best before.
+    """
+    if not job.payload.get("is_doubted"):
+        job.payload["is_doubted"] = True
+        keep_payload(connection, job)
+        put_back(connection, job, f"the incumbent is invalid: {why}", is_retryable=True, max_attempts=job.attempt + 1)
+        return None
+    against, words = job.payload["against"], f"invalid on fresh seeds, twice: {why[:400]}"
+    run = _run(connection, replace(job, sha=against))
+    data = {"sha": against, "number": run["number"], "why": words}
+    record(connection, "fell", task=job.task_id, agent=run["agent_id"], data=data)
+    found = {"number": int(job.payload["number"]), "against": job.sha, "num": 0, "why": words, "is_kept": False}
+    _mark(connection, job.task_id, against, is_kept=False, kept_at=None, comparison=json.dumps(found))
+    _change_run(connection, job, {"compared_with": None})
     return recount(hub, connection, job.task_id)
 
 
