@@ -23,7 +23,11 @@ ELLIPSIS, DASH, MINUS = "\u2026", "\u2013", "\u2212"
 STATUS = {
     "pending": ("waiting", "wait", "nobody has measured it yet"),
     "running": ("being measured", "wait", "a worker measures it now"),
-    "comparing": ("being compared", "wait", "measured beside the incumbent on fresh seeds"),
+    "comparing": (
+        "being compared",
+        "wait",
+        "measured better than the best, and waits to be compared with it on fresh seeds",
+    ),
     "official": ("official", "plain", "measured by the hub"),
     "kept": ("kept", "good", "compared with the incumbent, and better"),
     "passed": ("not kept", "plain", "compared with the incumbent, and not told apart from luck"),
