@@ -88,9 +88,9 @@ def work_off(hub, bench):
 
 
 @contextlib.contextmanager
-def live_hub(folder, *tasks, with_worker=True):
+def live_hub(folder, *tasks, with_worker=True, **settings):
     """A hub that serves these tasks, and its URL."""
-    hub = open_hub(folder / "hub", settings=Settings(rule=KeepRule(alpha=0.5, num_spare=0)))
+    hub = open_hub(folder / "hub", settings=Settings(rule=KeepRule(alpha=0.5, num_spare=0), **settings))
     bench, is_over = Bench(hub.shelf), threading.Event()
     for task in tasks:
         open_task(hub, task)

@@ -9,6 +9,8 @@ import pytest
 from evolvent.errors import BadInput, InfrastructureError
 from evolvent.hive.client import HubClient
 from evolvent.hive.hub.app import make_app
+from evolvent.hive.hub.hub import Registration
+from evolvent.hive.hub.identity import invite
 from evolvent.hive.hub.refusals import Refused
 from evolvent.hive.join import Member, alone
 from evolvent.hive.proposer import Proposal
@@ -209,6 +211,27 @@ def test_no_work_is_lost_while_the_hub_is_away(tmp_path):
             assert not worker.is_alive()
             found = runs_of(url)
     assert [found[sha]["verified_score"] for sha in member.summary.runs] == [-4, -3]
+
+
+def test_a_hub_by_invitation_lets_its_agents_read_and_push(tmp_path):
+    with live_hub(tmp_path, make_slope(tmp_path / "slope"), with_worker=False, registration=Registration.INVITED) as (
+        hub,
+        url,
+    ):
+        with hub.database.write() as connection:
+            code = invite(connection, 1)
+        with HubClient(url) as nobody:
+            with pytest.raises(Refused, match="by invitation"):
+                nobody.register("guest")
+            one = nobody.register("guest", code)
+        client = HubClient(url, token=one["token"])
+        tree = open_tree(tmp_path / "guest", read_fork(client.clone("slope")["ssh_url"]))
+        base = client.run("slope", client.task("slope")["base_sha"])
+        tree.stand_on(base["id"], base["fork_url"])
+        (tree.tree / "params.json").write_text('{"a": 2, "b": true}')
+        commit = tree.commit(("params.json",), "as a guest")
+        tree.push(commit)
+        assert client.submit("slope", commit, tldr="as a guest")["run"]["agent_id"] == "guest"
 
 
 def test_two_processes_are_not_one_agent(served, tmp_path):
