@@ -55,7 +55,7 @@ FLAGS = {
 EXTRAS = {
     "torch": "train", "transformers": "train", "safetensors": "train", "peft": "train", "reasoning_gym": "reasoning",
     "tensorboard": "track", "trackio": "trackio", "wandb": "wandb",
-    "psycopg": "postgres", "optuna": "search", "ray": "ray",
+    "psycopg": "postgres", "optuna": "search", "cmaes": "search", "ray": "ray",
     "mcp": "worlds", "faker": "worlds", "sklearn": "worlds", "gymnasium": "worlds", "websockets": "worlds",
 }  # fmt: skip
 _FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -165,6 +165,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if command is None:
             return 0
         answer = importlib.import_module(f"evolvent.cli.{command.verb}").main(command)
+        status = int(answer.pop("exit", 0))
+        if command.json and answer:
+            print(json.dumps(answer, allow_nan=False), flush=True)
     except EvolventError as error:
         return _complain(error, as_json="--json" in (arguments or sys.argv))
     except ModuleNotFoundError as error:
@@ -176,9 +179,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
-    status = int(answer.pop("exit", 0))
-    if command.json and answer:
-        print(json.dumps(answer, allow_nan=False))
     return status
 
 
@@ -196,7 +196,8 @@ def read_command(arguments: list[str]) -> Command | None:
         raise BadInput(f"no verb {verb!r}", where="evolvent", got=verb, cure=nearest(verb, list(VERBS)))
     one = verb_parser(verb)
     if {"-h", "--help"} & set(arguments[1:]):
-        print(one.format_help())
+        deeds = importlib.import_module("evolvent.cli.hive") if verb == "hive" else None
+        print(deeds.tell_help(arguments[1:]) if deeds else one.format_help())
         return None
     try:
         found, unknown = one.parse_known_intermixed_args(arguments[1:])
