@@ -10,13 +10,13 @@ import tempfile
 import threading
 from pathlib import Path
 
-from evolvent.hive.client import HubClient
+from evolvent.hive.agents.client import HubClient
+from evolvent.hive.agents.join import Member
+from evolvent.hive.agents.proposer import Proposal
 from evolvent.hive.hub.app import make_app
 from evolvent.hive.hub.hub import open_hub
 from evolvent.hive.hub.identity import add_user
 from evolvent.hive.hub.tasks import open_task
-from evolvent.hive.join import Member
-from evolvent.hive.proposer import Proposal
 from evolvent.hive.shipped import shipped
 from evolvent.hive.task_folder import reseal
 from evolvent.hive.work import open_worker

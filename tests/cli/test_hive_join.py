@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from evolvent.cli.hive_progress import tell_result
-from evolvent.hive.client import HubClient
+from evolvent.hive.agents.client import HubClient
 from hive.live import live_hub, make_slope
 
 
@@ -120,7 +120,7 @@ def test_a_hub_that_does_not_know_the_token_is_told_where_the_token_lies(served,
     words = ("hive", "join", "slope", f"hub={url}", "agent=random", "name=lost", "seconds=9")
     with HubClient(url) as nobody:
         made = nobody.register("lost")
-    from evolvent.hive.keys import Key, hub_folder, keep_key
+    from evolvent.hive.agents.keys import Key, hub_folder, keep_key
 
     path = hub_folder(home, url) / "agents" / "lost.json"
     keep_key(path, Key("lost", made["token"] + "x"))

@@ -15,16 +15,16 @@ import pytest
 from evolvent.cli.hive_member import _Steady
 from evolvent.cli.hive_swarm_screen import _read_on
 from evolvent.errors import BadInput, StoreError
-from evolvent.hive.agent_process import find_marked
-from evolvent.hive.agent_room import probe
-from evolvent.hive.client import HubClient
+from evolvent.hive.agents.client import HubClient
+from evolvent.hive.agents.keys import read_key
+from evolvent.hive.agents.process import find_marked
+from evolvent.hive.agents.room import probe
+from evolvent.hive.agents.swarm import _start, read_tail
+from evolvent.hive.agents.swarm_state import Cell, Swarm, hold, keep_swarm, read_start, recall_swarm
 from evolvent.hive.hub.app import make_app
 from evolvent.hive.hub.hub import open_hub
 from evolvent.hive.hub.refusals import Refused
 from evolvent.hive.hub.tasks import open_task
-from evolvent.hive.keys import read_key
-from evolvent.hive.swarm import _start, read_tail
-from evolvent.hive.swarm_state import Cell, Swarm, hold, keep_swarm, read_start, recall_swarm
 from evolvent.serve.door import background
 from hive.live import live_hub, make_slope
 

@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from evolvent.hive.agent_files import Seat
-from evolvent.hive.agent_room import Isolate
-from evolvent.hive.command_agent import CommandAgent
-from evolvent.hive.proposer import Context, Desk
+from evolvent.hive.agents.command_agent import CommandAgent
+from evolvent.hive.agents.files import Seat
+from evolvent.hive.agents.proposer import Context, Desk
+from evolvent.hive.agents.room import Isolate
 
 TOLD = {"id": "packing", "name": "packing", "metric": "fill", "direction": "maximize", "mutable": ["solve.py"]}
 BASE = "b" * 40

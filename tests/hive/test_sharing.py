@@ -4,13 +4,13 @@ import pytest
 
 from evolvent.codec import encode
 from evolvent.hive import sharing
-from evolvent.hive.client import HubClient
-from evolvent.hive.join import Member
+from evolvent.hive.agents.client import HubClient
+from evolvent.hive.agents.join import Member
+from evolvent.hive.agents.search_proposer import SearchProposer
+from evolvent.hive.agents.terms import How
 from evolvent.hive.sealed import Bench
-from evolvent.hive.search_proposer import SearchProposer
 from evolvent.hive.sharing import AGENTS, APART, HIDDEN, SHARED, race
 from evolvent.hive.task_folder import Shelf
-from evolvent.hive.terms import How
 from evolvent.hive.tricks import draw_landscape
 from hive.live import live_hub
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from evolvent.cli.hive_work import hub_of, read_key
+from evolvent.cli.hive_serve import whole
+from evolvent.cli.hive_work import PATIENCE_S, hub_of, read_key
 from evolvent.cli.main import Command, refuse_fields
 from evolvent.cli.screen import Screen
 from evolvent.errors import BadInput, nearest
@@ -23,11 +24,13 @@ DEEDS = {
 
 def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
     """One call of the hub's, as its admin or the owner of the task."""
-    from evolvent.hive.client import HubClient
+    from evolvent.hive.agents.client import HubClient
 
     deed, rest = (words[0] if words else ""), words[1:]
     if deed not in DEEDS:
-        lines = "\n".join(f"            {' '.join((n, *w)):<20} {what}" for n, (w, _, what) in DEEDS.items())
+        lines = "a deed\n" + "\n".join(
+            f"            {' '.join((n, *w)):<19}{what}" for n, (w, _, what) in DEEDS.items()
+        )
         cure = nearest(deed, list(DEEDS)) if deed else ""
         raise BadInput(
             "admin does one of these", where="evolvent hive admin", got=deed or "nothing", wanted=lines, cure=cure
@@ -37,10 +40,11 @@ def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
     if len(rest) != len(names):
         where = f"evolvent hive admin {deed}"
         raise BadInput(
-            f"{deed} takes {len(names)} words", where=where, got=" ".join(rest) or "nothing", wanted=" ".join(names)
+            f"{deed} takes other words", where=where, got=" ".join(rest) or "nothing", wanted=" ".join(names) or "none"
         )
-    with HubClient(hub_of(command.fields), user_key=read_key(command.fields)) as client:
-        answer = _ask(client, deed, rest, command) or {}
+    uses = max(1, whole(command.fields, "uses", 1))
+    with HubClient(hub_of(command.fields), user_key=read_key(command.fields), patience_s=PATIENCE_S) as client:
+        answer = _ask(client, deed, rest, (command, uses)) or {}
     screen = Screen(as_json=command.json)
     for name, value in answer.items():
         if isinstance(value, str | int | bool | list) and name not in ("program", "config"):
@@ -48,13 +52,14 @@ def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
     return {"deed": deed, **answer}
 
 
-def _ask(client: Any, deed: str, words: tuple[str, ...], command: Command) -> dict[str, Any]:
-    from evolvent.hive.calls import Call
+def _ask(client: Any, deed: str, words: tuple[str, ...], said: tuple[Command, int]) -> dict[str, Any]:
+    from evolvent.hive.agents.calls import Call
 
+    command, uses = said
     calls = {
         "user": lambda: Call("POST", "/users", json={"name": words[0], "role": command.fields.get("role", "user")}),
         "revoke": lambda: Call("DELETE", f"/agents/{words[0]}"),
-        "invite": lambda: Call("POST", "/invites", json={"uses": int(command.fields.get("uses", "1"))}),
+        "invite": lambda: Call("POST", "/invites", json={"uses": uses}),
         "close": lambda: Call("PATCH", f"/tasks/{words[0]}", json={"state": "closed"}),
         "reopen": lambda: Call("PATCH", f"/tasks/{words[0]}", json={"state": "open"}),
         "holdout": lambda: Call("POST", f"/tasks/{words[0]}/holdout"),

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from evolvent.errors import BadInput
 
 if TYPE_CHECKING:
-    from evolvent.hive.agent_files import Seat
-    from evolvent.hive.command_agent import CommandAgent
-    from evolvent.hive.edit_loop import EditLoop
+    from evolvent.hive.agents.command_agent import CommandAgent
+    from evolvent.hive.agents.edit_loop import EditLoop
+    from evolvent.hive.agents.files import Seat
 
 COMMAND_FIELDS = ("mode", "limit_s", "grace_s", "isolate", "see", "env", "memory_mb", "processes")
 EDIT_FIELDS = ("context_tokens", "answer_tokens", "temperature", "price", "api_key_env", "eval_s", "timeout_s")
@@ -24,9 +24,9 @@ Tell = Callable[[str], None]
 
 def build_command_agent(command: str, fields: dict[str, str], seat: Seat, tell: Tell = print) -> CommandAgent:
     """A command line as an agent; takes its own fields out of `fields`."""
-    from evolvent.hive.agent_bounds import Bounds
-    from evolvent.hive.agent_room import check_sight, choose
-    from evolvent.hive.command_agent import CommandAgent, Mode
+    from evolvent.hive.agents.bounds import Bounds
+    from evolvent.hive.agents.command_agent import CommandAgent, Mode
+    from evolvent.hive.agents.room import check_sight, choose
 
     own = {name: fields.pop(name) for name in COMMAND_FIELDS if name in fields}
     mode = own.get("mode", Mode.ONCE)
@@ -53,7 +53,7 @@ def build_command_agent(command: str, fields: dict[str, str], seat: Seat, tell: 
 
 def settle_command(command: str) -> tuple[str, list[Path]]:
     """The command with the files that it names by whole paths, and these: it runs in a tree, and not where we are."""
-    from evolvent.hive.command_agent import split
+    from evolvent.hive.agents.command_agent import split
 
     words, named = split(command), []
     for place, word in enumerate(words):
@@ -66,7 +66,7 @@ def settle_command(command: str) -> tuple[str, list[Path]]:
 
 def build_edit_loop(word: str, fields: dict[str, str], tell: Tell = print) -> EditLoop:
     """A policy as an agent: URL#MODEL, a run, checkpoint, hub id or nano; takes its own fields out of `fields`."""
-    from evolvent.hive.edit_loop import EditLoop
+    from evolvent.hive.agents.edit_loop import EditLoop
 
     own = {name: fields.pop(name) for name in EDIT_FIELDS if name in fields}
     policy, context = _build_policy(word, own)
@@ -85,7 +85,7 @@ def build_edit_loop(word: str, fields: dict[str, str], tell: Tell = print) -> Ed
 def _build_policy(word: str, own: dict[str, str]) -> tuple[Any, int]:
     """The policy, and how many tokens it can read and write together."""
     from evolvent.cli.subject import build_policies, find_subject
-    from evolvent.hive.edit_loop import BY_COUNT
+    from evolvent.hive.agents.edit_loop import BY_COUNT
 
     subject = find_subject(word)
     idle = [name for name in ("api_key_env", "price", "timeout_s") if name in own and not subject.is_endpoint]

@@ -6,27 +6,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from evolvent.cli.hive_serve import whole
-from evolvent.cli.hive_work import hub_of
+from evolvent.cli.hive_work import PATIENCE_S, hub_of
 from evolvent.cli.main import Command, refuse_fields
 from evolvent.cli.screen import Screen
 from evolvent.errors import BadInput
 
+MAX_ROWS = 100
 MARKS = {True: "kept", False: "not kept", None: ""}
 
 
 def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
     """Ask the hub, and print a table; with --json the rows."""
-    from evolvent.hive.client import HubClient
+    from evolvent.hive.agents.client import HubClient
 
     refuse_fields(command, ("hub", "num"))
     if len(words) != 1:
         raise BadInput(
             "board takes one task", where="evolvent hive board", got=" ".join(words) or "nothing", wanted="TASK"
         )
-    screen = Screen(as_json=command.json)
-    with HubClient(hub_of(command.fields)) as client:
+    screen, num = Screen(as_json=command.json), max(1, whole(command.fields, "num", 10))
+    with HubClient(hub_of(command.fields), patience_s=PATIENCE_S) as client:
         task = client.task(words[0])
-        rows = client.leaderboard(words[0], per_page=max(1, whole(command.fields, "num", 10)))["rows"]
+        rows = client.leaderboard(words[0], per_page=min(num, MAX_ROWS))["rows"]
     print_board(screen, task, rows)
     return {"task": words[0], "rows": rows}
 

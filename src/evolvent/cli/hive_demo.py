@@ -29,7 +29,7 @@ from evolvent.cli.screen import Screen
 from evolvent.errors import BadInput, EvolventError, InfrastructureError, MissingExtra
 
 if TYPE_CHECKING:
-    from evolvent.hive.client import HubClient
+    from evolvent.hive.agents.client import HubClient
 
 FIELDS = ("home", "task", "seconds", "workers", "agents")
 AGENTS = ("hill_climb", "crossover", "tpe")
@@ -45,7 +45,7 @@ def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
     refuse_fields(command, FIELDS)
     fields, screen = command.fields, Screen(as_json=command.json)
     task, start_s = fields.get("task", "golf"), time.monotonic()
-    check_demo(fields, task)
+    task_name = check_demo(fields, task)
     home = fields.get("home") or tempfile.mkdtemp(prefix="evolvent-hive-")
     hub = open_home({"home": home})
     started: list[subprocess.Popen[bytes]] = []
@@ -53,28 +53,31 @@ def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
     with alone(hub), background(build_app(hub), port=port) as url, ended(started):
         keys = keep_keys(hub)
         open_tasks(hub, [task], screen)
-        screen.console.print(f"page     {url}/tasks/{task}  (live)", markup=False, soft_wrap=True)
+        screen.console.print(f"page     {url}/tasks/{task_name}  (live)", markup=False, soft_wrap=True)
         started.extend(start_workers(hub, url, whole(fields, "workers", 2)))
-        answer = search(screen, url, (task, keys["admin"].read_text().strip()), command, Path(home))
+        answer = search(screen, url, (task_name, keys["admin"].read_text().strip()), command, Path(home))
     took_s = time.monotonic() - start_s
     screen.console.print(
         f"took {took_s:.0f} s; all of it is kept: evolvent hive serve home={home}", markup=False, soft_wrap=True
     )
-    return {"task": task, "home": home, "seconds": took_s, **answer}
+    return {"task": task_name, "home": home, "seconds": took_s, **answer}
 
 
-def check_demo(fields: Mapping[str, str], task: str) -> None:
-    """Whether all can be had that is needed; without a sandbox nothing can be measured."""
+def check_demo(fields: Mapping[str, str], task: str) -> str:
+    """The name of the task, if all can be had that is needed; without a sandbox nothing can be measured."""
     from evolvent.envs.sandbox import best
-    from evolvent.hive.search_proposer import build_searcher
+    from evolvent.hive.agents.search_proposer import build_searcher
 
-    find_task(task, 0)
+    found = find_task(task, 0)
     number(fields, "seconds", SECONDS)
     whole(fields, "workers", 2)
+    if not kinds_of(fields):
+        raise BadInput("nobody would search", where="agents", got=fields["agents"], wanted=",".join(AGENTS))
     for kind in kinds_of(fields):
         with suppress(MissingExtra):
             build_searcher(kind)
     best()
+    return str(found.name)
 
 
 def kinds_of(fields: Mapping[str, str]) -> list[str]:
@@ -84,8 +87,8 @@ def kinds_of(fields: Mapping[str, str]) -> list[str]:
 
 def search(screen: Screen, url: str, what: tuple[str, str], command: Command, home: Path) -> dict[str, Any]:
     """Let the agents work, and then the best runs see the hold-out."""
-    from evolvent.hive.calls import Call
-    from evolvent.hive.client import HubClient
+    from evolvent.hive.agents.calls import Call
+    from evolvent.hive.agents.client import HubClient
 
     task, key = what
     with HubClient(url, user_key=key) as client:
@@ -147,10 +150,10 @@ def _start(
     screen: Screen, url: str, what: tuple[str, str, int], seed: int, where: tuple[Path, threading.Event]
 ) -> threading.Thread:
     """An agent at work in a thread of its own; without optuna another hill climber takes its place."""
-    from evolvent.hive.client import HubClient
-    from evolvent.hive.join import Member
-    from evolvent.hive.search_proposer import build_searcher
-    from evolvent.hive.terms import How
+    from evolvent.hive.agents.client import HubClient
+    from evolvent.hive.agents.join import Member
+    from evolvent.hive.agents.search_proposer import build_searcher
+    from evolvent.hive.agents.terms import How
 
     task, kind, i = what
     home, stop = where
@@ -191,7 +194,7 @@ def _line(agent: str, facts: Mapping[str, Any]) -> str:
 
 def _drain(client: HubClient) -> None:
     """Wait until nothing is left to measure."""
-    from evolvent.hive.calls import Call
+    from evolvent.hive.agents.calls import Call
 
     until = time.monotonic() + DRAIN_S
     while time.monotonic() < until:

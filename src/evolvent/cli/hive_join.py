@@ -23,11 +23,11 @@ from evolvent.errors import BadInput, nearest
 from evolvent.hive.paths import check_agent
 
 if TYPE_CHECKING:
-    from evolvent.hive.client import HubClient
-    from evolvent.hive.join import Member
-    from evolvent.hive.keys import Key
-    from evolvent.hive.proposer import Proposer, Wire
-    from evolvent.hive.terms import How, Limits, Summary
+    from evolvent.hive.agents.client import HubClient
+    from evolvent.hive.agents.join import Member
+    from evolvent.hive.agents.keys import Key
+    from evolvent.hive.agents.proposer import Proposer, Wire
+    from evolvent.hive.agents.terms import How, Limits, Summary
 
 SEARCHERS = ("hill_climb", "crossover", "tpe", "cma", "random")
 OWN_FIELDS = ("hub", "agent", "name", "folder", "invite", "alone", "evaluations", "seconds", "tokens", "money")
@@ -59,7 +59,7 @@ class Wanted:
 
 def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
     """Join, work, and say what came of it; exit 130 where it was stopped."""
-    from evolvent.hive.client import HubClient
+    from evolvent.hive.agents.client import HubClient
 
     screen = Screen(as_json=command.json)
     wanted = _read(command, words, screen)
@@ -82,7 +82,7 @@ def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _member(client: HubClient, key: Key, wanted: Wanted, folder: Path, proposer: Proposer) -> Member:
-    from evolvent.hive.join import Member
+    from evolvent.hive.agents.join import Member
 
     return Member(client, key.agent, wanted.task, folder, proposer, wanted.how)
 
@@ -103,7 +103,7 @@ def _run(member: Member, wanted: Wanted) -> Summary:
 
 
 def _read(command: Command, words: tuple[str, ...], screen: Screen) -> Wanted:
-    from evolvent.hive.terms import How
+    from evolvent.hive.agents.terms import How
 
     refuse_fields(command, (*OWN_FIELDS, *COMMAND_FIELDS, *EDIT_FIELDS))
     fields = command.fields
@@ -122,7 +122,7 @@ def _read(command: Command, words: tuple[str, ...], screen: Screen) -> Wanted:
 
 
 def _limits(fields: Mapping[str, str]) -> Limits:
-    from evolvent.hive.terms import Limits
+    from evolvent.hive.agents.terms import Limits
 
     found: dict[str, Any] = {}
     for name in Limits.__slots__:
@@ -156,8 +156,8 @@ def kind_of(agent: str) -> str:
 def _build(wanted: Wanted, key: Key, folder: Path, command: Command, screen: Screen) -> Proposer:
     """The proposer, and a complaint where a field has no use for it."""
     from evolvent.cli.hive_agents import build_command_agent, build_edit_loop
-    from evolvent.hive.agent_files import Seat
-    from evolvent.hive.search_proposer import build_searcher
+    from evolvent.hive.agents.files import Seat
+    from evolvent.hive.agents.search_proposer import build_searcher
 
     fields = {name: value for name, value in command.fields.items() if name not in OWN_FIELDS}
     kind = kind_of(wanted.agent)
@@ -184,8 +184,8 @@ def _build(wanted: Wanted, key: Key, folder: Path, command: Command, screen: Scr
 
 def _find_key(nobody: HubClient, wanted: Wanted, invite: str | None) -> tuple[Key, Path]:
     """The agent's name and token, registered where it is new, and the folder in which it works."""
+    from evolvent.hive.agents.keys import Key, keep_key, read_key
     from evolvent.hive.hub.refusals import Refused
-    from evolvent.hive.keys import Key, keep_key, read_key
 
     path = _key_path(wanted)
     key = read_key(path)
@@ -214,8 +214,8 @@ def _alias(wanted: Wanted) -> str:
 
 
 def _home(wanted: Wanted) -> Path:
-    from evolvent.hive.calls import read_url
-    from evolvent.hive.keys import default_home, hub_folder
+    from evolvent.hive.agents.calls import read_url
+    from evolvent.hive.agents.keys import default_home, hub_folder
 
     return hub_folder(default_home(), read_url(wanted.hub))
 
@@ -248,8 +248,8 @@ def _listening(screen: Screen, stop: Event | None) -> Iterator[None]:
 
 def _drive(agent: Any, client: HubClient, task: str) -> int:
     """Let a command drive itself, in a clone of its own."""
-    from evolvent.hive.command_agent import drive
-    from evolvent.hive.worktree import clone_plainly
+    from evolvent.hive.agents.command_agent import drive
+    from evolvent.hive.agents.worktree import clone_plainly
 
     def clone(folder: Path) -> Wire:
         answer = client.clone(task)

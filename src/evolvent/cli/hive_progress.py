@@ -11,8 +11,8 @@ from evolvent.cli.words import one_line
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from evolvent.hive.proposer import Wire
-    from evolvent.hive.terms import Summary
+    from evolvent.hive.agents.proposer import Wire
+    from evolvent.hive.agents.terms import Summary
 
 
 def make_teller(screen: Screen) -> Callable[[str, Mapping[str, Any]], None]:
@@ -33,7 +33,7 @@ def make_teller(screen: Screen) -> Callable[[str, Mapping[str, Any]], None]:
 
 def tell_result(run: Wire, task: Wire) -> str:
     """One line of an evaluation: number, official value, interval, kept, best so far, what was changed."""
-    from evolvent.hive.telling import beats, shown
+    from evolvent.hive.agents.telling import beats, shown
 
     if run["verified"]:
         value = shown(run)
@@ -53,7 +53,7 @@ def say_begin(screen: Screen, agent: str, task: str, folder: Path) -> None:
 
 def say_end(screen: Screen, summary: Summary) -> None:
     """Why it ended, and what it has done."""
-    from evolvent.hive.telling import shown
+    from evolvent.hive.agents.telling import shown
 
     counts = f"{summary.evaluations} evaluations, {summary.official} official, {summary.kept} kept"
     spent = f", {summary.tokens:,} tokens" if summary.tokens else ""

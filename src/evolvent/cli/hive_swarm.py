@@ -17,7 +17,7 @@ from evolvent.cli.screen import Screen
 from evolvent.errors import BadInput, EvolventError, nearest
 
 if TYPE_CHECKING:
-    from evolvent.hive.swarm_state import Swarm
+    from evolvent.hive.agents.swarm_state import Swarm
 
 PLACE = ("hub", "folder")
 DEEDS = {
@@ -67,9 +67,9 @@ def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
 
 def up(command: Command, task: str, _: tuple[str, ...]) -> dict[str, Any]:
     """Start a swarm, or whoever of it is dead."""
-    from evolvent.hive.client import HubClient
-    from evolvent.hive.swarm import Door, raise_swarm
-    from evolvent.hive.swarm_state import hold, refreshed
+    from evolvent.hive.agents.client import HubClient
+    from evolvent.hive.agents.swarm import Door, raise_swarm
+    from evolvent.hive.agents.swarm_state import hold, refreshed
 
     screen, fields = Screen(as_json=command.json), command.fields
     swarm = _plan(command, task)
@@ -87,8 +87,8 @@ def up(command: Command, task: str, _: tuple[str, ...]) -> dict[str, Any]:
 
 def status(command: Command, task: str, _: tuple[str, ...]) -> dict[str, Any]:
     """A table of the agents: what they are doing, and what the hub has of them."""
-    from evolvent.hive.client import HubClient
-    from evolvent.hive.swarm import count_runs
+    from evolvent.hive.agents.client import HubClient
+    from evolvent.hive.agents.swarm import count_runs
 
     screen, swarm = Screen(as_json=command.json), _find(command, task)
     counts: Mapping[str, Mapping[str, Any]] = {}
@@ -119,8 +119,8 @@ def list_swarms(command: Command) -> dict[str, Any]:
 
 def logs(command: Command, task: str, agents: tuple[str, ...]) -> dict[str, Any]:
     """The last lines that agents said; of=command those of the command that an agent runs."""
-    from evolvent.hive.swarm import read_tail
-    from evolvent.hive.swarm_state import COMMAND_LOG, LOG
+    from evolvent.hive.agents.swarm import read_tail
+    from evolvent.hive.agents.swarm_state import COMMAND_LOG, LOG
 
     of = command.fields.get("of", "agent")
     if of not in ("agent", "command"):
@@ -141,8 +141,8 @@ def logs(command: Command, task: str, agents: tuple[str, ...]) -> dict[str, Any]
 
 def stop(command: Command, task: str, agents: tuple[str, ...]) -> dict[str, Any]:
     """End agents; `up` starts them again."""
-    from evolvent.hive.swarm import stop_cells
-    from evolvent.hive.swarm_state import hold, refreshed
+    from evolvent.hive.agents.swarm import stop_cells
+    from evolvent.hive.agents.swarm_state import hold, refreshed
 
     screen, swarm = Screen(as_json=command.json), _find(command, task)
     with hold(Path(swarm.folder)):
@@ -154,9 +154,9 @@ def stop(command: Command, task: str, agents: tuple[str, ...]) -> dict[str, Any]
 
 def down(command: Command, task: str, _: tuple[str, ...]) -> dict[str, Any]:
     """End a swarm for good: its tokens are worth nothing afterwards, and clean=true removes its trees and logs."""
-    from evolvent.hive.agent_files import remove_tree
-    from evolvent.hive.swarm import drop_cells, stop_cells
-    from evolvent.hive.swarm_state import hold, refreshed
+    from evolvent.hive.agents.files import remove_tree
+    from evolvent.hive.agents.swarm import drop_cells, stop_cells
+    from evolvent.hive.agents.swarm_state import hold, refreshed
 
     screen, clean = Screen(as_json=command.json), _truth(command.fields, "clean")
     swarm = _find(command, task)
@@ -181,9 +181,9 @@ def down(command: Command, task: str, _: tuple[str, ...]) -> dict[str, Any]:
 
 def _plan(command: Command, task: str) -> Swarm:
     """The swarm that `up` is about: as it was, with what is said anew."""
-    from evolvent.hive.calls import read_url
-    from evolvent.hive.keys import default_home, hub_folder
-    from evolvent.hive.swarm_state import Swarm
+    from evolvent.hive.agents.calls import read_url
+    from evolvent.hive.agents.keys import default_home, hub_folder
+    from evolvent.hive.agents.swarm_state import Swarm
 
     fields = command.fields
     extra = {name: value for name, value in fields.items() if name not in (*PLACE, *DEEDS["up"][1])}
@@ -214,7 +214,7 @@ def _check_agent(swarm: Swarm, screen: Screen) -> None:
     """What is wrong with the agent or its fields, said here and not by each agent to its own log."""
     from evolvent.cli.hive_agents import COMMAND_FIELDS, EDIT_FIELDS, build_command_agent
     from evolvent.cli.hive_join import OWN_FIELDS, kind_of
-    from evolvent.hive.agent_files import Seat
+    from evolvent.hive.agents.files import Seat
 
     known = (*OWN_FIELDS, *COMMAND_FIELDS, *EDIT_FIELDS, "seed")
     wrong = next((name for name in swarm.fields if name not in known), None)
@@ -241,8 +241,8 @@ def _find(command: Command, task: str) -> Swarm:
 
 
 def _look(command: Command, task: str) -> Swarm | None:
-    from evolvent.hive.calls import read_url
-    from evolvent.hive.swarm_state import recall_swarm
+    from evolvent.hive.agents.calls import read_url
+    from evolvent.hive.agents.swarm_state import recall_swarm
 
     if folder := command.fields.get("folder"):
         found = recall_swarm(Path(folder).expanduser().absolute())
@@ -258,8 +258,8 @@ def _look(command: Command, task: str) -> Swarm | None:
 
 
 def _all_swarms() -> list[Swarm]:
-    from evolvent.hive.keys import default_home
-    from evolvent.hive.swarm_state import recall_all
+    from evolvent.hive.agents.keys import default_home
+    from evolvent.hive.agents.swarm_state import recall_all
 
     return recall_all(default_home())
 

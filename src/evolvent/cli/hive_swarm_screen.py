@@ -11,7 +11,7 @@ from evolvent.cli.screen import Screen
 from evolvent.cli.words import one_line, printable
 
 if TYPE_CHECKING:
-    from evolvent.hive.swarm_state import Swarm
+    from evolvent.hive.agents.swarm_state import Swarm
 
 COLUMNS = ("agent", "pid", "state", "runs", "best", "up", "last line")
 FOLLOW_S, MAX_STEP = 0.5, 1 << 20
@@ -19,8 +19,8 @@ FOLLOW_S, MAX_STEP = 0.5, 1 << 20
 
 def tell_swarm(swarm: Swarm, counts: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
     """A swarm for a script: what is known here of each agent, and what the hub counts."""
-    from evolvent.hive.swarm import read_tail
-    from evolvent.hive.swarm_state import LOG, tell_cell
+    from evolvent.hive.agents.swarm import read_tail
+    from evolvent.hive.agents.swarm_state import LOG, tell_cell
 
     agents = []
     for cell in swarm.cells:

@@ -20,7 +20,7 @@ from statistics import fmean
 
 from evolvent.effects.versions import digest_of
 from evolvent.evals.contrast import Kind, Observation, Spent
-from evolvent.hive.searchers import Crossover, HillClimb, Move, Searcher, Tried
+from evolvent.hive.agents.searchers import Crossover, HillClimb, Move, Searcher, Tried
 from evolvent.hive.space import Space
 from evolvent.hive.tricks import Landscape, draw_landscape
 from evolvent.seeds import derive, stream
@@ -37,7 +37,7 @@ AGENTS: tuple[tuple[str, Callable[[Space], Searcher]], ...] = (
 SHARED, HIDDEN, APART = "shared", "hidden", "apart"
 METRIC = "evaluations of all agents until the top"
 HUB, BASELINE = "hub", "baseline"
-_CODE = ("sharing.py", "tricks.py", "searchers.py", "space.py")
+_CODE = ("sharing.py", "tricks.py", "agents/searchers.py", "space.py")
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import pytest
 from evolvent.cli.hive_agents import build_edit_loop
 from evolvent.envs.sandbox import best
 from evolvent.errors import BadInput, InfrastructureError
-from evolvent.hive.edit_loop import EditLoop
-from evolvent.hive.edit_prompt import Matter, write_prompt
-from evolvent.hive.own_score import OwnScore, measure_tree, read_score, read_tree, write_files
-from evolvent.hive.proposer import Context, Desk
+from evolvent.hive.agents.edit_loop import EditLoop
+from evolvent.hive.agents.edit_prompt import Matter, write_prompt
+from evolvent.hive.agents.own_score import OwnScore, measure_tree, read_score, read_tree, write_files
+from evolvent.hive.agents.proposer import Context, Desk
 from evolvent.hive.shipped import shipped
 from evolvent.policies.scripted import Script
 from evolvent.records import said

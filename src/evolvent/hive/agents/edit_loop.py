@@ -15,11 +15,11 @@ from typing import Any
 
 from evolvent.envs.sandbox import Sandbox, best
 from evolvent.errors import BadInput
-from evolvent.hive.agent_words import finite, plain
-from evolvent.hive.edit_format import Edit, Room, read_edit
-from evolvent.hive.edit_prompt import Matter, complain_to, write_prompt
-from evolvent.hive.own_score import OwnScore, measure_tree, read_tree, write_files
-from evolvent.hive.proposer import Context, Proposal, Wire
+from evolvent.hive.agents.edit_format import Edit, Room, read_edit
+from evolvent.hive.agents.edit_prompt import Matter, complain_to, write_prompt
+from evolvent.hive.agents.own_score import OwnScore, measure_tree, read_tree, write_files
+from evolvent.hive.agents.proposer import Context, Proposal, Wire
+from evolvent.hive.agents.words import finite, plain
 from evolvent.hive.task import digest_files
 from evolvent.policies.policy import Policy
 from evolvent.records import Completion, Message, Prompt, Sampling, said

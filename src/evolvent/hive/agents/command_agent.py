@@ -12,13 +12,13 @@ from random import Random
 from typing import Any
 
 from evolvent.errors import BadInput, InfrastructureError
-from evolvent.hive.agent_bounds import Bounds, bounded
-from evolvent.hive.agent_files import Report, Seat, context_files, lay_home, lay_notes, read_report, remove_tree
-from evolvent.hive.agent_process import MARK, AgentProcess, end_all, find_marked
-from evolvent.hive.agent_prompt import prompt_free, prompt_once
-from evolvent.hive.agent_room import Isolate, Room, enclose, surround
-from evolvent.hive.own_score import read_tree
-from evolvent.hive.proposer import Context, Proposal
+from evolvent.hive.agents.bounds import Bounds, bounded
+from evolvent.hive.agents.files import Report, Seat, context_files, lay_home, lay_notes, read_report, remove_tree
+from evolvent.hive.agents.own_score import read_tree
+from evolvent.hive.agents.process import MARK, AgentProcess, end_all, find_marked
+from evolvent.hive.agents.prompt import prompt_free, prompt_once
+from evolvent.hive.agents.proposer import Context, Proposal
+from evolvent.hive.agents.room import Isolate, Room, enclose, surround
 
 PROMPT, PROMPT_FILE, TREE = "{prompt}", "{prompt_file}", "free"
 LIMIT_S = 1800.0

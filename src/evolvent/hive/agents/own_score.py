@@ -12,9 +12,9 @@ from pathlib import Path
 
 from evolvent.envs.sandbox import Ended, Limits, Sandbox
 from evolvent.errors import BadInput
-from evolvent.hive.agent_words import finite
+from evolvent.hive.agents.proposer import Wire
+from evolvent.hive.agents.words import finite
 from evolvent.hive.paths import lies_in
-from evolvent.hive.proposer import Wire
 
 COMMAND = ("bash", "eval/eval.sh")
 AWAY = (".git", ".hive")

@@ -7,11 +7,11 @@ import pytest
 
 from evolvent.cli.hive_agents import build_command_agent
 from evolvent.errors import BadInput, InfrastructureError
-from evolvent.hive.agent_bounds import Bounds, can_bound
-from evolvent.hive.agent_files import Report, lay_home, read_report, remove_tree
-from evolvent.hive.agent_process import LogFile, find_marked
-from evolvent.hive.agent_room import Isolate, check_sight, choose, probe
-from evolvent.hive.command_agent import CommandAgent
+from evolvent.hive.agents.bounds import Bounds, can_bound
+from evolvent.hive.agents.command_agent import CommandAgent
+from evolvent.hive.agents.files import Report, lay_home, read_report, remove_tree
+from evolvent.hive.agents.process import LogFile, find_marked
+from evolvent.hive.agents.room import Isolate, check_sight, choose, probe
 from hive.seats import BASE, TOLD, make_agent, make_seat, propose
 
 pytestmark = pytest.mark.skipif(bool(probe()), reason=f"no room for an agent here: {probe()}")

@@ -5,11 +5,11 @@ import httpx
 import pytest
 
 from evolvent.errors import BadInput, InfrastructureError
-from evolvent.hive.calls import Call, Calls, read_url
-from evolvent.hive.client import HubClient
+from evolvent.hive.agents.calls import Call, Calls, read_url
+from evolvent.hive.agents.client import HubClient
+from evolvent.hive.agents.keys import Key, default_home, hub_folder, keep_key, read_key
 from evolvent.hive.hub.identity import add_user
 from evolvent.hive.hub.refusals import Refused
-from evolvent.hive.keys import Key, default_home, hub_folder, keep_key, read_key
 from hive.live import live_hub, make_slope
 
 TOKEN = "ha_a-secret-that-must-not-be-shown"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from evolvent.hive.agent_files import report_example
-from evolvent.hive.proposer import Context, Wire
+from evolvent.hive.agents.files import report_example
+from evolvent.hive.agents.proposer import Context, Wire
 
 RULES = """\
 You are one of several agents that improve the same artifact. Every change is measured by the hub, where nobody can

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evolvent.errors import BadInput
-from evolvent.hive.edit_format import FORM, Room, read_edit
+from evolvent.hive.agents.edit_format import FORM, Room, read_edit
 
 FILES = {"solve.py": "import sys\n\ndef f(x):\n    return x\n\ndef g(x):\n    return x\n"}
 ROOM = Room(("solve.py", "lib"), max_bytes=2000, max_files=4)

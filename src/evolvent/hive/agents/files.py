@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from evolvent.errors import InfrastructureError
-from evolvent.hive.agent_words import describe, finite, one_line, plain
-from evolvent.hive.proposer import Context
+from evolvent.hive.agents.proposer import Context
+from evolvent.hive.agents.words import describe, finite, one_line, plain
 from evolvent.store.atomic import disk_errors_at
 
 NOTES, REPORT = ".hive", "report.json"

@@ -9,9 +9,9 @@ from pathlib import Path
 from random import Random
 
 from evolvent.errors import BadInput, nearest
+from evolvent.hive.agents.proposer import Context, Proposal, Wire
+from evolvent.hive.agents.searchers import Anywhere, Crossover, HillClimb, Searcher, Tried
 from evolvent.hive.paths import lies_in
-from evolvent.hive.proposer import Context, Proposal, Wire
-from evolvent.hive.searchers import Anywhere, Crossover, HillClimb, Searcher, Tried
 from evolvent.hive.space import SPACE, Point, Space, Value, read_space
 
 KINDS = ("hill_climb", "crossover", "tpe", "cma", "random")
@@ -100,7 +100,7 @@ def build_searcher(kind: str) -> SearchProposer:
     if kind not in KINDS:
         raise BadInput(f"no searcher {kind!r}", where="agent", got=kind, cure=nearest(kind, list(KINDS)))
     if kind in ("tpe", "cma"):
-        from evolvent.hive.search_optuna import Optuna, import_optuna
+        from evolvent.hive.agents.search_optuna import Optuna, import_optuna
 
         import_optuna(kind)
         return SearchProposer(lambda space: Optuna(space, "tpe" if kind == "tpe" else "cma"))

@@ -4,9 +4,9 @@ from random import Random
 import pytest
 
 from evolvent.errors import MissingExtra
-from evolvent.hive import search_optuna
-from evolvent.hive.search_optuna import Optuna
-from evolvent.hive.searchers import Anywhere, Crossover, HillClimb, Move, Tried, best_of, lineage
+from evolvent.hive.agents import search_optuna
+from evolvent.hive.agents.search_optuna import Optuna
+from evolvent.hive.agents.searchers import Anywhere, Crossover, HillClimb, Move, Tried, best_of, lineage
 from evolvent.hive.space import read_space
 
 WORDS = {

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import httpx
 
-from evolvent.hive.calls import PATIENCE_S, Call, Calls
+from evolvent.hive.agents.calls import PATIENCE_S, Call, Calls
 
 Wire = dict[str, Any]
 PER_PAGE = 100

@@ -17,14 +17,14 @@ from threading import Event
 from typing import Any
 
 from evolvent.errors import BadInput, InfrastructureError
-from evolvent.hive.client import HubClient
+from evolvent.hive.agents.client import HubClient
+from evolvent.hive.agents.looking import OPEN, Window
+from evolvent.hive.agents.proposer import Proposal, Proposer, Wire
+from evolvent.hive.agents.telling import beats, tell_finding
+from evolvent.hive.agents.terms import How, Limits, Summary
+from evolvent.hive.agents.unfinished import Unfinished, forget, keep, recall
+from evolvent.hive.agents.worktree import WorkTree, open_tree, read_fork
 from evolvent.hive.hub.refusals import Refused
-from evolvent.hive.looking import OPEN, Window
-from evolvent.hive.proposer import Proposal, Proposer, Wire
-from evolvent.hive.telling import beats, tell_finding
-from evolvent.hive.terms import How, Limits, Summary
-from evolvent.hive.unfinished import Unfinished, forget, keep, recall
-from evolvent.hive.worktree import WorkTree, open_tree, read_fork
 from evolvent.seeds import stream
 
 FIRST_POLL_S, MAX_POLL_S = 0.05, 2.0

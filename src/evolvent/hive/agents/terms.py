@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evolvent.errors import BadInput
-from evolvent.hive.proposer import Wire
+from evolvent.hive.agents.proposer import Wire
 
 Tell = Callable[[str, Mapping[str, Any]], None]
 

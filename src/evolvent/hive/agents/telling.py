@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from evolvent.hive.proposer import Wire
+from evolvent.hive.agents.proposer import Wire
 from evolvent.records import Finding
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evolvent.errors import BadInput
-from evolvent.hive.agent_words import CAUTION, official, one_line, standing, told
-from evolvent.hive.edit_format import FORM
-from evolvent.hive.own_score import OwnScore
-from evolvent.hive.proposer import Context, Wire
+from evolvent.hive.agents.edit_format import FORM
+from evolvent.hive.agents.own_score import OwnScore
+from evolvent.hive.agents.proposer import Context, Wire
+from evolvent.hive.agents.words import CAUTION, official, one_line, standing, told
 
 NUM_DIFFS, MAX_DIFF, MAX_TAIL = 3, 4000, 1000
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evolvent.errors import BadInput
-from evolvent.hive.agent_words import one_line
+from evolvent.hive.agents.words import one_line
 from evolvent.hive.paths import complain, lies_in
 
 FORM = """\

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from evolvent.errors import BadInput, EvolventError, InfrastructureError
-from evolvent.hive.agent_files import remove_tree
-from evolvent.hive.agent_process import LOG_BYTES, MARK, end_all, find_marked
-from evolvent.hive.client import HubClient
+from evolvent.hive.agents.client import HubClient
+from evolvent.hive.agents.files import remove_tree
+from evolvent.hive.agents.keys import Key, keep_key, read_key
+from evolvent.hive.agents.process import LOG_BYTES, MARK, end_all, find_marked
+from evolvent.hive.agents.swarm_state import EXIT, KEY, LOG, Cell, State, Swarm, forget_swarm, keep_swarm, read_start
 from evolvent.hive.hub.refusals import Refused
-from evolvent.hive.keys import Key, keep_key, read_key
-from evolvent.hive.swarm_state import EXIT, KEY, LOG, Cell, State, Swarm, forget_swarm, keep_swarm, read_start
 from evolvent.store.atomic import disk_errors_at
 
 MEMBER = "EVOLVENT_HIVE_MEMBER"  # in the environment of an agent's own process, and of nothing that it starts

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from evolvent.errors import BadInput
-from evolvent.hive.client import HubClient
-from evolvent.hive.proposer import Context, Desk
-from evolvent.hive.worktree import WorkTree
+from evolvent.hive.agents.client import HubClient
+from evolvent.hive.agents.proposer import Context, Desk
+from evolvent.hive.agents.worktree import WorkTree
 
 Wire = dict[str, Any]
 HOUSE = "hub"  # in whose name the baseline was measured

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, Literal
 
 from evolvent.errors import MissingExtra
-from evolvent.hive.searchers import Move, Tried, best_of, draw_new
+from evolvent.hive.agents.searchers import Move, Tried, best_of, draw_new
 from evolvent.hive.space import Param, Space, Value, is_same
 
 NUM_FIRST = {"tpe": 4, "cma": 10}  # official tries before there is a model: cma fits the best tenth of them

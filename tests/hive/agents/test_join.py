@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from evolvent.errors import BadInput, InfrastructureError
-from evolvent.hive.client import HubClient
+from evolvent.hive.agents.client import HubClient
+from evolvent.hive.agents.join import Member, alone
+from evolvent.hive.agents.proposer import Proposal
+from evolvent.hive.agents.search_proposer import build_searcher
+from evolvent.hive.agents.terms import How, Limits
+from evolvent.hive.agents.unfinished import Unfinished, keep, recall
+from evolvent.hive.agents.worktree import clone_plainly, open_tree, read_fork
 from evolvent.hive.hub.app import make_app
 from evolvent.hive.hub.hub import Registration
 from evolvent.hive.hub.identity import invite
 from evolvent.hive.hub.refusals import Refused
-from evolvent.hive.join import Member, alone
-from evolvent.hive.proposer import Proposal
-from evolvent.hive.search_proposer import build_searcher
-from evolvent.hive.terms import How, Limits
-from evolvent.hive.unfinished import Unfinished, keep, recall
-from evolvent.hive.worktree import clone_plainly, open_tree, read_fork
 from evolvent.seeds import stream
 from evolvent.serve.door import background
 from hive.live import START, live_hub, make_slope

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from evolvent.cli.hive_agents import build_edit_loop
-from evolvent.hive.agent_files import Seat
-from evolvent.hive.agent_room import Isolate, probe
-from evolvent.hive.client import HubClient
-from evolvent.hive.command_agent import CommandAgent, Mode, drive
-from evolvent.hive.join import Member
-from evolvent.hive.terms import How, Limits
-from evolvent.hive.worktree import clone_plainly
+from evolvent.hive.agents.client import HubClient
+from evolvent.hive.agents.command_agent import CommandAgent, Mode, drive
+from evolvent.hive.agents.files import Seat
+from evolvent.hive.agents.join import Member
+from evolvent.hive.agents.room import Isolate, probe
+from evolvent.hive.agents.terms import How, Limits
+from evolvent.hive.agents.worktree import clone_plainly
 from evolvent.serve import PolicyDesk, background, make_app
 from hive.live import live_hub, make_slope
 from hive.test_edit_loop import Writer
