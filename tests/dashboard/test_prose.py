@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboard.reader import Reader, dangers
-from evolvent.dashboard.prose import MAX_CHARS, prose
+from evolvent.dashboard.prose import MAX_CHARS, prose, talk
 
 BITS = ["<script>", "</p>", "<img src=x onerror=y>", "[a](javascript:x)", "[b](//c)", "![i](http://d)", "`", "```\n",
         "# ", "###### ", "* ", "> ", "\n\n", "<!--", "<http://e.org>", "<javascript:x>", "[c]: data:text/html,x\n",
@@ -48,3 +48,8 @@ def test_deep_nesting_is_no_way_to_stop_the_hub():
     assert len(prose("> " * 9000)) < 100_000
     assert len(prose("[" * 20_000)) < 200_000
     assert len(prose("*a " * 6000)) < 200_000
+
+
+def test_a_message_keeps_its_lines_and_a_document_does_not():
+    assert "<br" in talk("one\ntwo") and "<br" not in prose("one\ntwo")
+    assert "<script" not in talk("<script>\n1")

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evolvent.dashboard.wording import age, counted, cut, line, status_of, visible
+from evolvent.dashboard.wording import after_title, age, counted, cut, line, status_of, visible
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -54,3 +54,10 @@ def test_a_state_is_told_in_a_word():
 
 def test_counts_agree_with_their_noun():
     assert [counted(n, "run") for n in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]
+
+
+def test_a_title_is_not_said_twice():
+    assert after_title("sort first\n\nIt helps.", "sort first") == "It helps."
+    assert after_title("sort first", "sort first") == ""
+    assert after_title("sorted bins", "sort") == "sorted bins", "half a word is no title"
+    assert after_title("words", "") == "words"

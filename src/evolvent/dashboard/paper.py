@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 
 from evolvent.dashboard.assets import asset
 from evolvent.dashboard.bars import draw_axis, draw_interval, draw_spark, write_estimate
-from evolvent.dashboard.prose import prose
+from evolvent.dashboard.prose import prose, talk
 from evolvent.dashboard.scale import write_number
 from evolvent.dashboard.wording import age, counted, cut, line, read_stamp, status_of, visible
 
@@ -35,6 +35,7 @@ def _environment() -> Environment:
         "line": line,
         "number": write_number,
         "prose": prose,
+        "talk": talk,
         "short": lambda sha: str(sha or "")[:7],
         "status": status_of,
     }

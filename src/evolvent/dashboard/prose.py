@@ -18,18 +18,29 @@ REL = "nofollow ugc noopener noreferrer"
 
 def prose(text: str | None, level: int = 3) -> Markup:
     """A text as HTML whose headings begin at `level` and never skip one; cut after 20,000 characters."""
+    return _render(_reader(False), text, level)
+
+
+def talk(text: str | None, level: int = 3) -> Markup:
+    """The same of a message, which has its lines where its writer ended them."""
+    return _render(_reader(True), text, level)
+
+
+def _render(reader: MarkdownIt, text: str | None, level: int) -> Markup:
     said = text or ""
     more = f"\n\n\u2026 and {len(said) - MAX_CHARS:,} more characters" if len(said) > MAX_CHARS else ""
-    tokens = _reader().parse(said[:MAX_CHARS] + more)
+    tokens = reader.parse(said[:MAX_CHARS] + more)
     _settle_headings(tokens, level)
-    return Markup(_reader().renderer.render(tokens, _reader().options, {}))
+    return Markup(reader.renderer.render(tokens, reader.options, {}))
 
 
 @functools.cache
-def _reader() -> MarkdownIt:
+def _reader(breaks: bool) -> MarkdownIt:
     from markdown_it import MarkdownIt
 
-    reader = MarkdownIt("commonmark", {"html": False, "maxNesting": 12}).enable("table").disable("image")
+    reader = (
+        MarkdownIt("commonmark", {"html": False, "breaks": breaks, "maxNesting": 12}).enable("table").disable("image")
+    )
     reader.validateLink = _leads_to_the_web  # type: ignore[method-assign]
     reader.add_render_rule("link_open", _open_link)
     return reader

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select
 from evolvent.dashboard.diff import FileDiff, compare_files
 from evolvent.dashboard.scale import Scale, write_number
 from evolvent.dashboard.task_reading import read_task
+from evolvent.dashboard.wording import after_title
 from evolvent.errors import BadInput, EvolventError
 from evolvent.hive.commits import take
 from evolvent.hive.hub.hub import Hub
@@ -48,7 +49,7 @@ def read_run(connection: Connection, task_id: str, prefix: str) -> Said:
         "more_children": max(0, len(children) - NUM_CHILDREN),
         "numbers": numbers,
         "holdout": (run["holdout"] or {}).get("value"),
-        "message": row["message"] if row["message"].strip() != row["tldr"].strip() else "",
+        "message": after_title(row["message"], row["tldr"]),
         "comparison": tell_comparison(connection, task_id, run["comparison"], scale),
         "comments": read_threads(connection, row["post_id"], per_page=NUM_COMMENTS)[0] if row["post_id"] else [],
     }

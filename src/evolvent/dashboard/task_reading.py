@@ -10,6 +10,7 @@ from sqlalchemy import Connection, RowMapping, select
 from evolvent.dashboard.graph import CROWDED, draw_lineage, lay_lineage
 from evolvent.dashboard.progress import Progress, draw_progress, follow, tell_chart
 from evolvent.dashboard.scale import Scale, lay_scale
+from evolvent.dashboard.wording import after_title
 from evolvent.hive.hub import boards
 from evolvent.hive.hub.claims import list_claims
 from evolvent.hive.hub.feed import list_posts, read_post
@@ -26,6 +27,7 @@ Said = dict[str, Any]
 
 NUM_ROWS = 20
 NUM_CLAIMS = 10
+NUM_WORKING = 6
 NUM_DRAWN = 500
 PER_PAGE = 30
 NUM_THREADS = 5  # below a post in the feed; its own page has all
@@ -61,7 +63,7 @@ def read_board(hub: Hub, connection: Connection, task_id: str) -> Said:
         "rows": rows,
         "num_official": task["stats"]["total_official"],
         "claims": boards.unmeasured(connection, task_id, "", NUM_CLAIMS),
-        "working": list_claims(connection, task_id, most=NUM_CLAIMS),
+        "working": list_claims(connection, task_id)[:NUM_WORKING],
         "contributors": boards.contributors(connection, task_id, most=NUM_ROWS),
         "baseline": baseline,
         "best": best,
@@ -208,3 +210,4 @@ def _add_runs(connection: Connection, task_id: str, posts: list[Said]) -> None:
     found = {row["sha"]: tell_run(row, "") for row in connection.execute(asked).mappings()}
     for post in posts:
         post["run"] = found.get(post.get("run_id"))
+        post["content"] = after_title(post["content"], post.get("tldr") or "")

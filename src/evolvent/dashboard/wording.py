@@ -61,6 +61,17 @@ def line(text: object, num: int = 140) -> str:
     return " ".join(cut(text, 4 * num).split())[:num] + (ELLIPSIS if len(str(text or "")) > num else "")
 
 
+def after_title(text: str, title: str) -> str:
+    """What a message says beyond its title, where it begins with that.
+
+    >>> after_title("sort first\\n\\nIt helps.", "sort first"), after_title("sorted", "sort"), after_title("a", "")
+    ('It helps.', 'sorted', 'a')
+    """
+    said, short = text.strip(), title.strip()
+    rest = said.removeprefix(short) if short else said
+    return rest.strip() if rest != said and (not rest or rest[0].isspace()) else said
+
+
 def counted(num: int | None, noun: str) -> str:
     """A number with its noun.
 

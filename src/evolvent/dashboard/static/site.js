@@ -5,6 +5,8 @@
   const written = (value, decimals) =>
     value === null || value === undefined ? "\u2013" : (decimals < 0 ? String(+value.toPrecision(5)) : value.toFixed(decimals)).replace("-", "\u2212");
 
+  const finest = (all) => Math.max(...all.map((one) => (String(+one.toFixed(6)).split(".")[1] || "").length));
+
   // ------------------------------------------------------------ the chart of the best over time
   function drawChart(box) {
     const data = JSON.parse(box.dataset.chart);
@@ -18,7 +20,7 @@
       cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
       scales: { x: { time: false, range: (_, low, high) => [low - 0.5, high + 0.5] }, y: { range: data.range } },
       axes: [axis({ incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000], size: 28, gap: 6 }),
-        axis({ size: 54, values: (_, all, __, ___, step) => all.map((one) => written(one, Math.max(0, Math.ceil(-Math.log10(step) - 1e-9)))) })],
+        axis({ size: 54, values: (_, all) => all.map((one) => written(one, finest(all))) })],
       series: [{}, { show: true, paths: () => null, points: { show: false } },
         { stroke: colour("--mark"), width: 2, paths: uPlot.paths.stepped({ align: 1 }), points: { show: false } }],
       hooks: { draw: [(plot) => drawRuns(plot, data)], setCursor: [(plot) => point(plot, data, tip)] },
