@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from evolvent.cli.main import Command, refuse_fields
 from evolvent.cli.screen import Screen
-from evolvent.errors import BadInput, StoreError, nearest
-from evolvent.store.atomic import disk_errors_at
+from evolvent.errors import BadInput, EvolventError, StoreError, nearest
 from evolvent.store.folder import hold
 
 if TYPE_CHECKING:
@@ -35,13 +35,22 @@ def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
     from evolvent.serve.door import serve_app
 
     if words:
-        raise BadInput("serve takes fields alone", where="evolvent hive serve", got=words[0], wanted="tasks=golf")
+        raise BadInput(
+            "serve takes fields alone",
+            where="evolvent hive serve",
+            got=words[0],
+            wanted="field=value",
+            cure="tasks=golf",
+        )
     refuse_fields(command, FIELDS)
     screen, fields = Screen(as_json=command.json), command.fields
     host, workers = fields.get("host", "127.0.0.1"), whole(fields, "workers", 1)
     if host not in LOOPBACK and "registration" not in fields:
         cure = "say registration=invited, or registration=open if anybody may come"
         raise BadInput("other machines would be let in", where="host", got=host, cure=cure)
+    names = [name for name in fields.get("tasks", "").split(",") if name]
+    for name in names:  # before a folder is made for nothing
+        find_task(name, 0)
     hub = open_home(fields)
 
     def announce(port: int) -> None:
@@ -54,7 +63,7 @@ def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
     started: list[subprocess.Popen[bytes]] = []
     with alone(hub), ended(started):
         keys = keep_keys(hub)
-        open_tasks(hub, [name for name in fields.get("tasks", "").split(",") if name], screen)
+        open_tasks(hub, names, screen)
         serve_app(build_app(hub), port=command.port, host=host, announce=announce)
     screen.say("closed; nothing is lost: the same command goes on")
     return {}
@@ -65,8 +74,13 @@ def open_home(fields: Mapping[str, str]) -> Hub:
     from evolvent.hive.hub.hub import open_hub
 
     home, settings = fields.get("home", "hive"), read_settings(fields)
-    with disk_errors_at(Path(home)):
+    try:
         return open_hub(home, fields.get("database"), settings)
+    except EvolventError:
+        raise
+    except OSError as error:
+        cure = "name another home=FOLDER, one that you may write"
+        raise StoreError("a hub cannot be kept there", where=home, got=error.strerror, cure=cure) from None
 
 
 @contextmanager
@@ -99,9 +113,11 @@ def read_settings(fields: Mapping[str, str]) -> Settings:
     if said not in list(Registration):
         cure = nearest(said, [one.value for one in Registration])
         raise BadInput("no such registration", where="registration", got=said, wanted="open|invited|closed", cure=cure)
+    public_url, host = fields.get("public_url", ""), fields.get("host", "127.0.0.1")
     return Settings(
         registration=Registration(said),
-        public_url=fields.get("public_url", ""),
+        public_url=public_url,
+        hosts=(*LOOPBACK, urlsplit(public_url).hostname or "") if host in LOOPBACK else (),
         rule=KeepRule(number(fields, "alpha", 0.05)),
         lease_s=number(fields, "lease_s", 60.0),
         max_looks=whole(fields, "max_looks", 5),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from evolvent.hive.work import Done, Worker
 
 FIELDS = ("hub", "key_file", "home", "name", "num", "on", "max_jobs")
+PATIENCE_S = 2.0  # a person waits for an answer
 KEY_VARIABLE = "EVOLVENT_HIVE_KEY"
 
 
@@ -30,11 +31,10 @@ def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
         raise BadInput("work takes fields alone", where="evolvent hive work", got=words[0], wanted="hub=URL")
     refuse_fields(command, FIELDS)
     fields, screen = command.fields, Screen(as_json=command.json)
-    url, key, on = hub_of(fields), read_key(fields), fields.get("on", "local")
+    on, most, num = fields.get("on", "local"), whole(fields, "max_jobs", 0) or None, max(1, whole(fields, "num", 1))
     if on not in ("local", "ray"):
         raise BadInput("workers are local or on Ray", where="on", got=on, wanted="local | ray")
-    most = whole(fields, "max_jobs", 0) or None
-    num = max(1, whole(fields, "num", 1))
+    url, key = hub_of(fields), read_key(fields)
     done = _on_ray(url, key, num, most) if on == "ray" else _here(fields, (url, key), (num, most), screen)
     screen.say(f"{done} measured")
     return {"measured": done}
