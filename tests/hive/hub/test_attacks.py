@@ -1,10 +1,13 @@
 """Attacks on a hub by time, order, statistics and the web: what is sealed stays sealed, and nobody stops the others."""
 
+import contextlib
+import time
 
 import httpx
 import pytest
 
 from evolvent.hive.hub.app import make_app
+from evolvent.hive.hub.hub import open_hub
 from evolvent.hive.sealed import Bench
 from evolvent.hive.task_folder import Shelf
 from evolvent.hive.work import Worker
@@ -159,3 +162,97 @@ def test_guesses_at_somebodys_key_do_not_keep_it_from_pushing(lone):
         codes = [client.get(at, auth=("ann", f"guess {i}")).status_code for i in range(30)]
         assert codes[0] == 401 and codes[-1] == 429, "the guesser is slowed down"
         assert client.get(at, auth=("ann", "key of ann")).status_code == 200
+
+
+def test_many_who_follow_what_happens_leave_room_for_the_others(lone, monkeypatch):
+    monkeypatch.setattr("evolvent.hive.hub.api_events.MAX_STREAMS", 3)
+    with background(make_app(lone.hub)) as url, contextlib.ExitStack() as stack:
+        client, lines = stack.enter_context(httpx.Client(base_url=url, timeout=10)), []
+        for _ in range(3):
+            stream = stack.enter_context(client.stream("GET", "/api/events"))
+            lines.append(stream.iter_text())  # a reader that is forgotten hangs up
+            next(lines[-1])
+        refused = client.get("/api/events")
+        assert refused.status_code == 503 and refused.headers["Retry-After"] == "30"
+        assert client.get("/api/activity").status_code == 200
+        stream.close()
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            with client.stream("GET", "/api/events") as again:
+                if again.status_code == 200:
+                    return
+            time.sleep(0.1)
+        pytest.fail("nobody can follow once one has gone")
+
+
+def test_what_nobody_may_send_is_not_written_to_disk(lone):
+    """An archive of a task is spooled to a file before anybody is asked who sends it."""
+    start = b'--b\r\nContent-Disposition: form-data; name="archive"; filename="a"\r\n\r\n'
+    parts, kind = [start, *[b"x" * 2**18] * 16, b"\r\n--b--\r\n"], {"Content-Type": "multipart/form-data; boundary=b"}
+    with speak(lone.hub) as client:
+        for who in ({}, as_agent(lone), as_user(lone, "user"), {"Authorization": "Bearer hive_guess"}):
+            assert client.post("/api/tasks", content=b"".join(parts), headers=who | kind).status_code == 413
+        said = client.post("/api/tasks", content=b"".join(parts), headers=as_user(lone, "owner") | kind)
+        assert said.status_code == 400 and "archive" in said.text, "that was read"
+    with background(make_app(lone.hub)) as url:
+        try:
+            said = httpx.post(f"{url}/api/tasks", content=iter(parts), headers=kind, timeout=10).status_code
+        except httpx.HTTPError:
+            said = "it hung up"
+        assert said != 401, "without a length, it was read to its end before anybody was asked"
+
+
+# ---------------------------------------------------------------- pages of other sites
+
+
+@pytest.fixture(scope="module")
+def at_home(tmp_path_factory):
+    """A hub that listens on loopback, as `evolvent hive serve` opens it."""
+    from evolvent.cli.hive_serve import read_settings
+
+    hub = open_hub(
+        tmp_path_factory.mktemp("home") / "hub", settings=read_settings({"public_url": "https://hive.example.org/x"})
+    )
+    yield hub
+    hub.close()
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "[", "", "localhost@evil.example"]
+)
+@pytest.mark.parametrize(
+    "path", ["/api/tasks", "/", "/health", "/git/task--labels.git/info/refs?service=git-upload-pack"]
+)
+def test_a_name_that_was_bound_to_this_machine_reads_no_hub_on_loopback(at_home, host, path):
+    with speak(at_home) as client:
+        said = client.get(path, headers={"Host": host})
+        assert said.status_code == 403 and "public_url" in said.text, said.text
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8000", "[::1]:8000", "hive.example.org", "HIVE.example.org"])
+def test_a_hub_on_loopback_answers_to_its_own_names(at_home, host):
+    with speak(at_home) as client:
+        assert client.get("/api/tasks", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://127.0.0.1.evil.example", "http://[", "file://"]
+)
+def test_a_page_of_another_site_changes_nothing(at_home, lone, origin):
+    for hub, host in ((at_home, "127.0.0.1:8000"), (lone.hub, "hive.lan")):
+        with speak(hub) as client:
+            said = client.post("/api/register", headers={"Origin": origin, "Host": host})
+            assert said.status_code == 403, said.text
+            mine = client.post("/api/register", headers={"Origin": f"http://{host}", "Host": host})
+            assert mine.status_code == 201, "the hub's own pages may"
+
+
+def test_a_token_in_the_address_counts_only_where_the_public_client_sends_it(lone):
+    """Addresses end in logs and histories."""
+    token = {"token": lone.tokens["eve"]}
+    with speak(lone.hub) as client:
+        at = f"/api/tasks/{NAME}"
+        assert client.post(f"{at}/feed", params=token, json={"type": "post", "content": "x"}).status_code == 401
+        assert client.post(f"{at}/submit", params=token, json={"sha": lone.commit("eve", "x")}).status_code == 401
+        assert client.get(f"{at}/budget", params=token).status_code == 401
+        assert client.post(f"{at}/clone", params=token).status_code == 201

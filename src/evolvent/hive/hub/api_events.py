@@ -16,9 +16,10 @@ from evolvent.hive.hub.context import count_all
 from evolvent.hive.hub.events import read_events
 from evolvent.hive.hub.hub import Hub
 from evolvent.hive.hub.jobs import count_jobs
+from evolvent.hive.hub.refusals import Refused
 
 router = APIRouter(tags=["activity"])
-LOOK_EVERY_S, SIGN_EVERY_S = 0.5, 15.0
+LOOK_EVERY_S, LOOK_ANYWAY_S, SIGN_EVERY_S, MAX_STREAMS = 0.5, 2.0, 15.0, 200
 After = Annotated[int, Query(ge=0, le=2**62)]
 
 
@@ -33,23 +34,35 @@ async def follow(
     """What happens, as it happens, as server-sent events; `after` or Last-Event-ID say where to go on."""
     if last_event_id and last_event_id.isdecimal() and len(last_event_id) < 19:
         after = int(last_event_id)
+    open_streams: set[object] = request.app.state.streams
+    if len(open_streams) >= MAX_STREAMS:
+        raise Refused(503, "too many follow what happens", cure="come again, or ask /api/activity", retry_after_s=30)
     stream = _follow(hub, request, task, after)
     return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
 async def _follow(hub: Hub, request: Request, task: str | None, after: int) -> AsyncIterator[str]:
-    quiet_s, is_ending = 0.0, request.app.state.is_ending
-    yield ": hello\n\n"
-    while not is_ending.is_set() and not await request.is_disconnected():
-        found = await run_in_threadpool(_read, hub, task, after)
-        for one in found:
-            after = one["id"]
-            yield f"id: {one['id']}\nevent: {one['kind']}\ndata: {json.dumps(one, ensure_ascii=False)}\n\n"
-        quiet_s = 0.0 if found else quiet_s + LOOK_EVERY_S
-        if quiet_s >= SIGN_EVERY_S:
-            quiet_s = 0.0
-            yield ": still here\n\n"
-        await asyncio.sleep(LOOK_EVERY_S)
+    mark, streams, is_ending = object(), request.app.state.streams, request.app.state.is_ending
+    quiet_s, unseen_s, writes = 0.0, 0.0, -1
+    found: list[dict[str, Any]] = []
+    streams.add(mark)
+    try:
+        yield ": hello\n\n"
+        while not is_ending.is_set() and not await request.is_disconnected():
+            # there may be more than one look shows, and other processes write too
+            is_due = bool(found) or hub.database.num_writes != writes or unseen_s >= LOOK_ANYWAY_S
+            writes, unseen_s = hub.database.num_writes, 0.0 if is_due else unseen_s
+            found = await run_in_threadpool(_read, hub, task, after) if is_due else []
+            for one in found:
+                after = one["id"]
+                yield f"id: {one['id']}\nevent: {one['kind']}\ndata: {json.dumps(one, ensure_ascii=False)}\n\n"
+            quiet_s, unseen_s = 0.0 if found else quiet_s + LOOK_EVERY_S, unseen_s + LOOK_EVERY_S
+            if quiet_s >= SIGN_EVERY_S:
+                quiet_s = 0.0
+                yield ": still here\n\n"
+            await asyncio.sleep(LOOK_EVERY_S)
+    finally:
+        streams.discard(mark)
 
 
 def _read(hub: Hub, task: str | None, after: int) -> list[dict[str, Any]]:

@@ -42,8 +42,9 @@ def make_app(hub: Hub) -> FastAPI:
         title="Evolvent hive", version=__version__, docs_url=None, redoc_url=None, openapi_url="/openapi.json"
     )
     app.state.hub, app.state.meters, app.state.is_ending = hub, Meters(), threading.Event()
+    app.state.streams = set[object]()
     app.state.recent = Recent(lambda: hub.database.num_writes)
-    app.add_middleware(Front, meters=app.state.meters, recent=app.state.recent)
+    app.add_middleware(Front, meters=app.state.meters, recent=app.state.recent, hosts=hub.settings.hosts)
     api = APIRouter(prefix="/api")
     for part in PARTS:
         api.include_router(part.router)

@@ -43,8 +43,11 @@ def calling_agent(request: Request) -> str:
 
 
 def token_of(request: Request) -> str:
-    """The token of whoever speaks, not looked at yet."""
-    return request.headers.get("X-Agent-Token", "") or request.query_params.get("token", "")
+    """The token of whoever speaks, not looked at yet; in the address only where the public client sends it so."""
+    token = request.headers.get("X-Agent-Token", "")
+    if not token and (request.method == "DELETE" or request.url.path.endswith("/clone")):
+        token = request.query_params.get("token", "")
+    return token
 
 
 def known_agent(request: Request, found: Mapping[Any, Any] | None) -> Mapping[Any, Any]:

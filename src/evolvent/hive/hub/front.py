@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from evolvent.hive.hub.doorway import MAX_BODY_BYTES, complain, room_for
 from evolvent.hive.hub.recent import Recent, Renewal, is_asked_often
 
-MAX_BODY_BYTES = 2**20
-MAX_ARCHIVE_BYTES = 300 * 2**20
 BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 30)
 
 
@@ -50,13 +52,16 @@ METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
 
 
 class Front:
-    """Gives answers again that are still true, refuses bodies that are too large, counts; git has limits of its own."""
+    """Keeps foreign pages and large bodies out, gives answers again that are still true, counts; git has own limits."""
 
-    def __init__(self, app: ASGIApp, meters: Meters, recent: Recent) -> None:
-        self.app, self.meters, self.recent = app, meters, recent
+    def __init__(self, app: ASGIApp, meters: Meters, recent: Recent, hosts: Collection[str] = ()) -> None:
+        self.app, self.meters, self.recent, self.hosts = app, meters, recent, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
+        if scope["type"] == "http" and (words := complain(scope["method"], Headers(scope=scope), self.hosts)):
+            await JSONResponse({"detail": words}, status_code=403)(scope, receive, send)
+            return
         if scope["type"] != "http" or scope["path"].startswith("/git/"):
             await self.app(scope, receive, send)
             return
@@ -89,9 +94,11 @@ class Front:
 
     async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the app answer, unless what it would have to read is too much."""
-        most = MAX_ARCHIVE_BYTES if scope["path"] == "/api/tasks" else MAX_BODY_BYTES
-        length = Headers(scope=scope).get("content-length", "0")
-        taken = 0
+        headers = Headers(scope=scope)
+        length, taken, most = headers.get("content-length", "0"), 0, MAX_BODY_BYTES
+        if "transfer-encoding" in headers or not length.isdecimal() or int(length) > most:
+            # who may send much is asked before it is read: what nobody may send would fill the disk
+            most = await run_in_threadpool(room_for, Request(scope))
 
         async def watch() -> Message:
             nonlocal taken

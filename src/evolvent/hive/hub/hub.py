@@ -30,12 +30,14 @@ class Registration(StrEnum):
 class Settings:
     """How a hub behaves.
 
-    `public_url` is how it is reached from outside (else what the request said). `max_looks` runs of a task may see its
+    `public_url` is how it is reached from outside (else what the request said). `hosts` are the names that it answers
+    to, all where there are none. `max_looks` runs of a task may see its
     hold-out. `lease_s` is how long a worker may be silent, `max_attempts` how often a measurement is tried.
     """
 
     registration: Registration = Registration.OPEN
     public_url: str = ""
+    hosts: tuple[str, ...] = ()
     rule: KeepRule = field(default_factory=KeepRule)
     max_looks: int = 5
     claim_s: float = 15 * 60

@@ -11,6 +11,7 @@ from evolvent.errors import BadInput
 from evolvent.hive.sealed import Outcome, SealedResult
 
 MAX_SEEDS, MAX_CASES = 4096, 100_000
+WORDS = ("why", "log", "tree_digest", "tier")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,8 @@ def tell_report(result: SealedResult) -> dict[str, Any]:
     return {
         "outcome": result.outcome.value,
         "by_seed": [list(one.cases) for one in result.seeds] if result.outcome is Outcome.SCORED else [],
-        "why": result.why,
-        "log": "\n".join(one.log for one in result.seeds if one.log)[-16_000:],
+        "why": _whole(result.why),
+        "log": _whole("\n".join(one.log for one in result.seeds if one.log)[-16_000:]),
         "tree_digest": result.tree_digest,
         "seconds": sum(one.wall_s for one in result.seeds),
         "tier": result.tier,
@@ -75,9 +76,14 @@ def read_report(said: object) -> Report:
     if not good or bool(by_seed) != is_scored:
         wanted = "a list of finite numbers for each seed, and none where it is invalid"
         raise BadInput("these are no numbers", where="result.by_seed", got=ascii(by_seed)[:80], wanted=wanted)
-    words = {name: str(said.get(name, ""))[:16_000].replace("\0", "") for name in ("why", "log", "tree_digest", "tier")}
+    words = {name: _whole(str(said.get(name, ""))[:16_000].replace("\0", "")) for name in WORDS}
     rows = tuple(tuple(map(float, one)) for one in by_seed)
     return Report(Outcome(said["outcome"]), rows, seconds=float(seconds), **words)
+
+
+def _whole(text: str) -> str:
+    """A text without halves of characters, which JSON can say and UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _is_number(value: Any) -> bool:
