@@ -9,6 +9,7 @@ from evolvent.cli.hive_serve import whole
 from evolvent.cli.hive_work import PATIENCE_S, hub_of
 from evolvent.cli.main import Command, refuse_fields
 from evolvent.cli.screen import Screen
+from evolvent.cli.words import one_line
 from evolvent.errors import BadInput
 
 MAX_ROWS = 100
@@ -34,10 +35,11 @@ def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
 
 def print_board(screen: Screen, task: Mapping[str, Any], rows: list[dict[str, Any]]) -> None:
     """The rows of a leaderboard, aligned: measured with its interval, likely, and on the hold-out."""
+    from rich.markup import escape
     from rich.table import Table
 
     stats = task["stats"]
-    title = f"{task['id']}: {task['metric']}, {task['direction']}  ({stats['total_runs']} runs, "
+    title = f"{task['id']}: {escape(one_line(task['metric']))}, {task['direction']}  ({stats['total_runs']} runs, "
     title += f"{stats['total_official']} official, {stats['improvements']} improvements)"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, expand=True)
     for name in ("#", "measured", "95 %", "likely", "hold-out"):
@@ -56,7 +58,7 @@ def print_board(screen: Screen, task: Mapping[str, Any], rows: list[dict[str, An
             row["id"][:8],
             row["agent_id"],
             "best" if row["id"] == task["best_sha"] else MARKS[row["is_kept"]],
-            row["tldr"],
+            escape(one_line(row["tldr"], 200)),  # what others wrote is no markup, and moves no cursor
         )
     screen.console.print(table)
 

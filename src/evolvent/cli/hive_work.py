@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from evolvent.cli.hive_serve import PARENT_VARIABLE, whole
 from evolvent.cli.main import Command, refuse_fields
 from evolvent.cli.screen import Screen
+from evolvent.cli.words import one_line
 from evolvent.errors import BadInput, EvolventError, MissingExtra
 
 if TYPE_CHECKING:
@@ -145,7 +146,9 @@ def _work_all(workers: list[Worker], stop: threading.Event, most: int | None) ->
 
 
 def _say(screen: Screen, done: Done) -> None:
-    line = f"{done.task:<12} {done.commit[:8] or '-':<8}  {done.kind:<8} {done.seconds:6.1f} s  {done.said}"
+    line = (
+        f"{done.task:<12} {done.commit[:8] or '-':<8}  {done.kind:<8} {done.seconds:6.1f} s  {one_line(done.said, 400)}"
+    )
     screen.console.print(line, markup=False, soft_wrap=True)
 
 

@@ -114,17 +114,19 @@ class Worker:
     def _measure(self, job: Mapping[str, Any]) -> list[dict[str, Any]]:
         self._fetch_task(job["digest"])
         artifacts = [job["files"]] + ([job["incumbent"]["files"]] if job["incumbent"] else [])
-        return [
-            tell_report(
-                self.bench.measure_files(
-                    job["digest"],
-                    {path: base64.b64decode(data) for path, data in files.items()},
-                    seeds=job["seeds"],
-                    bundle=job["bundle"],
-                )
-            )
-            for files in artifacts
-        ]
+        reports: list[dict[str, Any]] = []
+        for packed in artifacts:
+            files = {path: base64.b64decode(data) for path, data in packed.items()}
+            try:
+                result = self.bench.measure_files(job["digest"], files, seeds=job["seeds"], bundle=job["bundle"])
+            except VerifierError as error:
+                if not reports:
+                    raise
+                # the scorer did not break on the challenger: an incumbent that breaks it could else never be beaten
+                reports.append({"outcome": "invalid", "why": f"{error.what}"})
+            else:
+                reports.append(tell_report(result))
+        return reports
 
     def _fetch_task(self, digest: str) -> None:
         if (self.bench.shelf.home / digest).is_dir():
