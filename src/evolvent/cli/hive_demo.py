@@ -198,7 +198,7 @@ def _drain(client: HubClient) -> None:
 
     until = time.monotonic() + DRAIN_S
     while time.monotonic() < until:
-        jobs = client.calls.ask(Call("GET", "/work/jobs"))
+        jobs = client.calls.ask(Call("GET", "work/jobs"))
         if not jobs.get("waiting", 0) + jobs.get("leased", 0):
             return
         time.sleep(0.2)
