@@ -113,5 +113,6 @@ def metrics(hub: TheHub, request: Request) -> Response:
     lines += [f'hive_jobs{{state="{state}"}} {jobs.get(state, 0)}' for state in ("waiting", "leased", "done", "dead")]
     for name, num in all_of_it.items():
         lines += [f"# TYPE hive_{name} gauge", f"hive_{name} {num}"]
+    lines += ["# TYPE hive_streams gauge", f"hive_streams {len(request.app.state.streams)}"]
     meters: Any = request.app.state.meters
     return Response(meters.text() + "\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")

@@ -65,6 +65,8 @@ class Front:
         if scope["type"] != "http" or scope["path"].startswith("/git/"):
             await self.app(scope, receive, send)
             return
+        if scope["method"] == "HEAD" and not scope["path"].endswith("/events"):  # a stream has no end to wait for
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
         start_s, status = time.perf_counter(), 500
         renewal: Renewal | None = None
 
@@ -93,7 +95,10 @@ class Front:
             self.meters.note(method, status, time.perf_counter() - start_s)
 
     async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the app answer, unless what it would have to read is too much."""
+        """Let the app answer, unless what it would have to read is too much, or no text at all."""
+        if b"%00" in scope["query_string"] or "\0" in scope["path"]:
+            await JSONResponse({"detail": "no address has the byte 0"}, status_code=400)(scope, receive, send)
+            return
         headers = Headers(scope=scope)
         length, taken, most = headers.get("content-length", "0"), 0, MAX_BODY_BYTES
         if "transfer-encoding" in headers or not length.isdecimal() or int(length) > most:
@@ -111,3 +116,10 @@ class Front:
             return
         words = {"detail": f"the request is larger than {most} bytes"}
         await JSONResponse(words, status_code=413)(scope, receive, send)
+
+
+def _without_body(send: Send) -> Send:
+    async def drop(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return drop
