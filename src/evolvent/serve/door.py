@@ -108,7 +108,15 @@ class _Server(uvicorn.Server):
 
 def _config(app: Any) -> uvicorn.Config:
     # clients that hold a connection open must not hold up the end
-    return uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
+    return uvicorn.Config(app, http=_parser(), log_level="warning", access_log=False, timeout_graceful_shutdown=2)
+
+
+def _parser() -> Any:
+    try:
+        from evolvent.serve.heads import BoundedHeads
+    except ModuleNotFoundError:  # without httptools uvicorn takes h11, which has bounds of its own
+        return "auto"
+    return BoundedHeads
 
 
 def _listen(host: str, port: int) -> socket.socket:
