@@ -22,7 +22,13 @@ SPITE = (
 @pytest.fixture(scope="session")
 def peopled(tmp_path_factory):
     """A hub with a task on which agents worked: kept, measured, invalid, waiting and called-off runs, and all words."""
-    stand = Stand(tmp_path_factory.mktemp("pages"))
+    stand = people(Stand(tmp_path_factory.mktemp("pages")))
+    yield stand
+    stand.close()
+
+
+def people(stand):
+    """Let agents work and talk on a stand."""
     stand.measure()
     parent, shas = stand.base, [stand.base]
     for place, number in enumerate((0.83, 0.85, None, 0.84, 0.90)):
@@ -44,8 +50,7 @@ def peopled(tmp_path_factory):
     stand.act(add_item_comment, "agent-0", item["id"], "Soon.")
     stand.submit("agent-0", {"solve.py": "x = 1\n"}, 0.9, tldr="waits", score=0.95)
     stand.shas, stand.post_id, stand.item = shas, post["id"], item["id"]
-    yield stand
-    stand.close()
+    return stand
 
 
 @pytest.fixture(scope="session")

