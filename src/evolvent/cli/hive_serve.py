@@ -64,7 +64,8 @@ def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
     with alone(hub), ended(started):
         keys = keep_keys(hub)
         open_tasks(hub, names, screen)
-        serve_app(build_app(hub), port=command.port, host=host, announce=announce)
+        is_proxied = bool(hub.settings.public_url)
+        serve_app(build_app(hub), port=command.port, host=host, announce=announce, is_proxied=is_proxied)
     screen.say("closed; nothing is lost: the same command goes on")
     return {}
 

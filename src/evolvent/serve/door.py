@@ -64,11 +64,16 @@ class Where:
             raise BadInput("nobody could wait", where="max_queue", got=self.max_queue, wanted="at least 1")
 
 
-def serve_app(app: Any, *, port: int, host: str = "127.0.0.1", announce: Callable[[int], None]) -> None:
-    """Serve an app until Ctrl-C; `announce` hears the port once it is open."""
+def serve_app(
+    app: Any, *, port: int, host: str = "127.0.0.1", announce: Callable[[int], None], is_proxied: bool = False
+) -> None:
+    """Serve an app until Ctrl-C; `announce` hears the port once it is open.
+
+    Behind a proxy of this machine X-Forwarded-For says who asks; else anybody here could call itself what it likes.
+    """
     door = _listen(host, port)
     try:
-        server = _Server(_config(app))
+        server = _Server(_config(app, is_proxied))
         announce(door.getsockname()[1])
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[door])
@@ -106,9 +111,15 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _config(app: Any) -> uvicorn.Config:
-    # clients that hold a connection open must not hold up the end
-    return uvicorn.Config(app, http=_parser(), log_level="warning", access_log=False, timeout_graceful_shutdown=2)
+def _config(app: Any, is_proxied: bool = False) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=_parser(),
+        log_level="warning",
+        access_log=False,
+        proxy_headers=is_proxied,
+        timeout_graceful_shutdown=2,  # clients that hold a connection open must not hold up the end
+    )
 
 
 def _parser() -> Any:

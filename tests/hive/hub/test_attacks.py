@@ -1,13 +1,18 @@
 """Attacks on a hub by time, order, statistics and the web: what is sealed stays sealed, and nobody stops the others."""
 
 import contextlib
+import threading
 import time
 
 import httpx
 import pytest
+from sqlalchemy import select
 
 from evolvent.hive.hub.app import make_app
 from evolvent.hive.hub.hub import open_hub
+from evolvent.hive.hub.refusals import Refused
+from evolvent.hive.hub.schema import runs
+from evolvent.hive.hub.tasks import change_task
 from evolvent.hive.sealed import Bench
 from evolvent.hive.task_folder import Shelf
 from evolvent.hive.work import Worker
@@ -256,3 +261,105 @@ def test_a_token_in_the_address_counts_only_where_the_public_client_sends_it(lon
         assert client.post(f"{at}/submit", params=token, json={"sha": lone.commit("eve", "x")}).status_code == 401
         assert client.get(f"{at}/budget", params=token).status_code == 401
         assert client.post(f"{at}/clone", params=token).status_code == 201
+
+
+def test_nobody_takes_many_addresses_by_naming_them(lone):
+    """Else whoever runs on the hub's machine registers without end: each agent has a budget of its own."""
+    with background(make_app(lone.hub)) as url, httpx.Client(base_url=url) as client:
+        codes = [
+            client.post("/api/register", headers={"X-Forwarded-For": f"10.0.0.{i}"}).status_code for i in range(70)
+        ]
+        assert codes[0] == 201 and codes[-1] == 429
+
+
+# ---------------------------------------------------------------- git
+
+
+def test_a_key_opens_one_fork_of_one_open_task_as_long_as_its_agent_lives(lone):
+    def ask(fork, user, password):
+        at = f"/git/fork--{fork}.git/info/refs?service=git-receive-pack"
+        return client.get(at, auth=(user, password)).status_code
+
+    with speak(lone.hub) as client:
+        assert ask(f"{NAME}--eve", "eve", "key of eve") == 200
+        for fork, user, password in (
+            (f"{NAME}--ann", "eve", "key of eve"),
+            (f"{NAME}--ann", "ann", "key of eve"),
+            (f"{NAME}--eve", "eve", lone.tokens["ann"]),
+            (f"{NAME}--eve", "hub", ""),
+            (f"{NAME}--eve", "eve", ""),
+            ("other--eve", "eve", "key of eve"),
+        ):
+            assert ask(fork, user, password) in (401, 403, 404), (fork, user)
+        admin = as_user(lone, "admin")
+        client.patch(f"/api/tasks/{NAME}", json={"state": "closed"}, headers=admin)
+        assert ask(f"{NAME}--eve", "eve", "key of eve") == 403, "nothing is pushed to a closed task"
+        client.patch(f"/api/tasks/{NAME}", json={"state": "open"}, headers=admin)
+        client.delete("/api/agents/eve", headers=admin)
+        assert ask(f"{NAME}--eve", "eve", "key of eve") == 401
+        assert ask(f"{NAME}--eve", "eve", lone.tokens["eve"]) == 401
+
+
+# ---------------------------------------------------------------- races
+
+
+def test_of_two_workers_that_hand_in_the_same_job_one_is_heard(desk):
+    order, agreed = desk.order(), []
+    gate = threading.Barrier(4)
+
+    def hand_in(value):
+        gate.wait()
+        with contextlib.suppress(Refused):
+            desk.settle(order, [report(value)])
+            agreed.append(value)
+
+    run_all([lambda value=value: hand_in(value) for value in (0.1, 0.2, 0.3, 0.4)])
+    assert len(agreed) == 1 and desk.row()["best_value"] == agreed[0]
+
+
+def test_a_submission_and_the_end_of_its_task_at_once_leave_counts_that_agree(desk):
+    shas = [desk.commit("eve", f"race {i}") for i in range(8)]
+    admin = desk.user("admin")[1]
+    gate = threading.Barrier(9)
+    taken = []
+
+    def send(sha):
+        gate.wait()
+        with contextlib.suppress(Refused):
+            desk.submit("eve", sha)
+            taken.append(sha)
+
+    def close():
+        gate.wait()
+        with desk.hub.database.write() as connection:
+            change_task(connection, NAME, admin, {"state": "closed"})
+
+    run_all([close, *(lambda sha=sha: send(sha) for sha in shas)])
+    with desk.hub.database.read() as connection:
+        kept = connection.execute(select(runs.c.sha, runs.c.number).where(runs.c.agent_id == "eve")).all()
+    assert sorted(row.sha for row in kept) == sorted(taken)
+    assert sorted(row.number for row in kept) == list(range(2, len(kept) + 2)), "no number twice, none left out"
+    assert desk.row()["num_runs"] == 1 + len(kept) and len(desk.jobs()) == 1 + len(kept)
+
+
+def test_of_many_that_challenge_at_once_one_is_compared_at_a_time_with_seeds_of_its_own(desk):
+    desk.work(lambda sha, kind: 0.5)
+    shas = [desk.enter("eve", f"challenger {i}") for i in range(5)]
+    desk.work(lambda sha, kind: 0.6 + shas.index(sha) / 100, most=5)
+    orders, gate = [], threading.Barrier(5)
+
+    def lease():
+        gate.wait()
+        orders.append(desk.order())
+
+    run_all([lease] * 5)
+    held = [order for order in orders if order]
+    assert len(held) == 1 and held[0]["commit"] == shas[-1], "and it is the one that measured best"
+
+
+def run_all(works):
+    threads = [threading.Thread(target=work) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
