@@ -40,7 +40,7 @@ def print_board(screen: Screen, task: Mapping[str, Any], rows: list[dict[str, An
 
     stats = task["stats"]
     title = f"{task['id']}: {escape(one_line(task['metric']))}, {task['direction']}  ({stats['total_runs']} runs, "
-    title += f"{stats['total_official']} official, {stats['improvements']} improvements)"
+    title += f"{stats['total_official']} official, {max(0, stats['improvements'] - 1)} kept improvements)"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, expand=True)
     for name in ("#", "measured", "95 %", "likely", "hold-out"):
         table.add_column(name, justify="right", no_wrap=True)
