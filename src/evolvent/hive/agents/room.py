@@ -142,18 +142,11 @@ def _walls() -> tuple[str, ...]:
             words += ["--ro-bind", folder, folder]
     # a /proc that can be written would give whoever is root outside the machine's own settings, such as core_pattern
     words += ["--proc", "/proc", "--remount-ro", "/proc"]
-    words += [
-        "--dev",
-        "/dev",
-        "--size",
-        str(TMP_BYTES),
-        "--tmpfs",
-        "/tmp",
-        "--size",
-        str(TMP_BYTES),
-        "--tmpfs",
-        "/var/tmp",
-    ]
+    # what --dev makes may grow to half of the memory of the machine
+    words += ["--dev", "/dev"]
+    for folder in ("/dev/shm", "/tmp", "/var/tmp"):
+        words += ["--size", str(TMP_BYTES), "--tmpfs", folder]
+    words += ["--remount-ro", "/dev"]
     return tuple(words)
 
 
