@@ -6,12 +6,13 @@ import time
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from evolvent.hive.hub.app import make_app
 from evolvent.hive.hub.hub import open_hub
 from evolvent.hive.hub.refusals import Refused
 from evolvent.hive.hub.schema import runs
+from evolvent.hive.hub.scores import send_to_holdout
 from evolvent.hive.hub.tasks import change_task
 from evolvent.hive.sealed import Bench
 from evolvent.hive.task_folder import Shelf
@@ -138,6 +139,21 @@ def test_a_tree_that_lost_to_this_best_does_not_try_again_under_another_name(lon
         lone.work(lambda sha, kind: 0.4 if kind == "compare" and sha != lone.row()["best_sha"] else 0.5)
         assert lone.row()["num_compared"] == 1, f"copy {i}"
         assert lone.run(sha)["is_kept"] is (False if i == 0 else None)
+
+
+def test_copies_of_one_tree_do_not_use_up_the_looks_at_the_holdout(lone):
+    """Whoever submits what measures highest five times over would leave no look for anybody else."""
+    lone.work(lambda sha, kind: 0.5)
+    shas = [lone.enter("eve", f"copy {i}") for i in range(8)] + [lone.enter("ann", "hers")]
+    for sha in shas:
+        lone.settle(lone.order(), [report(0.8 if sha == shas[-1] else 0.9) | {"tree_digest": sha[:1] * 64}])
+    with lone.hub.database.write() as connection:
+        connection.execute(update(runs).where(runs.c.agent_id == "eve").values(tree_digest="e" * 64))
+        due = send_to_holdout(lone.hub, connection, NAME)
+        assert (
+            set(due) == {lone.row()["base_sha"], shas[0], shas[-1]}
+            and send_to_holdout(lone.hub, connection, NAME) == []
+        )
 
 
 # ---------------------------------------------------------------- nobody is locked out by somebody else

@@ -63,13 +63,16 @@ def recount(hub: Hub, connection: Connection, task_id: str) -> None:
 def send_to_holdout(hub: Hub, connection: Connection, task_id: str) -> list[str]:
     """Ask for the hold-out of the best runs that have not seen it, of `max_looks` over the life of a task.
 
-    The baseline sees it too: nobody chose it, so it costs no look.
+    The baseline sees it too: nobody chose it, so it costs no look. Of runs with the same tree the first stands for all.
     """
     columns = (runs.c.sha, runs.c.agent_id, runs.c.number, runs.c.value, runs.c.is_valid, runs.c.holdout)
-    found = connection.execute(select(*columns).where(runs.c.task_id == task_id, runs.c.value.is_not(None))).all()
     asked = set(
         connection.execute(select(jobs.c.sha).where(jobs.c.task_id == task_id, jobs.c.kind == "holdout")).scalars()
     )
+    measured = select(*columns, runs.c.tree_digest).where(runs.c.task_id == task_id, runs.c.value.is_not(None))
+    rows = connection.execute(measured.order_by(runs.c.number)).all()
+    first = {row.tree_digest or row.sha: row.sha for row in reversed(rows) if row.is_valid}
+    found = [row for row in rows if row.sha in asked or first.get(row.tree_digest or row.sha, row.sha) == row.sha]
     board = [
         BoardRun(task_id, row.sha, row.agent_id, row.number, values=(row.value,), is_valid=row.is_valid)
         if row.holdout is None and row.sha not in asked
