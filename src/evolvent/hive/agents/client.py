@@ -127,7 +127,7 @@ class HubClient:
         return self._call("POST", _at(task, "submit"), {"sha": sha, **said}, is_idempotent=True)
 
     def run(self, task: str, sha: str) -> Wire:
-        """A run with its log."""
+        """A run; its log is shown to the owner of the task alone."""
         return self._get(_at(task, "runs", sha))
 
     def runs(self, task: str, **asked: Any) -> Iterator[Wire]:
