@@ -1,4 +1,3 @@
-import random
 from dataclasses import replace
 
 import pytest
@@ -9,15 +8,11 @@ from evolvent.errors import BadInput
 from evolvent.hive.board import (
     BoardRun,
     Counters,
-    add,
-    claims,
-    contributors,
     count,
     due_for_holdout,
     improvements,
     rank,
 )  # fmt: skip
-from evolvent.hive.lineage import ancestors, check_lineage, children, find_parent
 from evolvent.hive.task import Direction
 
 UP, DOWN = Direction.MAXIMIZE, Direction.MINIMIZE
@@ -74,21 +69,12 @@ def test_calling_off_the_best_restores_best_and_improvements_exactly():
     assert count([replace(r, is_valid=True) for r in called_off], UP) == count(after, UP)
 
 
-@given(RUNS, DIRECTIONS)
-def test_counters_kept_one_by_one_are_what_counting_again_gives(runs, direction):
-    counters = Counters()
-    for i, one in enumerate(runs):
-        counters = add(counters, one, direction)
-        assert counters == count(runs[: i + 1], direction)
-
-
 @given(RUNS, DIRECTIONS, st.randoms())
 def test_neither_board_nor_counters_depend_on_the_order_of_the_list(runs, direction, rng):
     mixed = list(runs)
     rng.shuffle(mixed)
     assert count(mixed, direction) == count(runs, direction)
     assert [r.run for r in rank(mixed, direction)] == [r.run for r in rank(runs, direction)]
-    assert contributors(mixed, direction) == contributors(runs, direction)
 
 
 @given(RUNS, DIRECTIONS)
@@ -96,7 +82,6 @@ def test_claims_change_nothing_official(runs, direction):
     silent = [replace(r, claim=None) for r in runs]
     assert count(silent, direction) == count(runs, direction)
     assert [r.run.commit for r in rank(silent, direction)] == [r.run.commit for r in rank(runs, direction)]
-    assert not {r.commit for r in claims(runs, direction)} & {r.run.commit for r in rank(runs, direction)}
 
 
 @given(RUNS, DIRECTIONS)
@@ -116,16 +101,6 @@ def test_less_is_better_is_more_is_better_with_the_sign_turned(runs):
     assert count(turned, DOWN).num_improvements == count(runs, UP).num_improvements
 
 
-@given(RUNS, DIRECTIONS)
-def test_the_gains_of_all_add_up_to_the_whole_way(runs, direction):
-    chain = improvements(runs, direction)
-    whole = direction.sign * (chain[-1].value - chain[0].value) if chain else 0.0
-    found = contributors(runs, direction)
-    assert sum(one.gain for one in found) == pytest.approx(whole)
-    assert sum(one.num_improvements for one in found) == len(chain)
-    assert sum(one.num_runs for one in found) == len(runs)
-
-
 def test_the_hold_out_is_seen_by_the_final_top_and_by_no_more_runs_ever():
     runs = [run(i, i / 10) for i in range(1, 8)]
     first = due_for_holdout(runs, UP, 3)
@@ -143,54 +118,3 @@ def test_the_hold_out_is_seen_by_the_final_top_and_by_no_more_runs_ever():
 def test_nothing_but_finite_numbers_gets_onto_the_board(field, value):
     with pytest.raises(BadInput, match="must be finite"):
         BoardRun("t", sha(1), "a", 1, **{field: (value,)})
-
-
-def test_a_parent_is_a_run_of_the_same_task():
-    runs = [run(1), BoardRun("other", sha(2), "bob", 1), run(0xABCDEF0 << 132), run((0xABCDEF0 << 132) + 1)]
-    assert find_parent("t", sha(9), "none", runs) is None and find_parent("t", sha(9), None, runs) is None
-    assert find_parent("t", sha(9), sha(1), runs) == sha(1)
-    assert find_parent("t", sha(9), sha(1)[:39] + "1", runs) == sha(1)
-    for parent, match in [
-        (sha(2), "no run of this task"), (sha(3), "no run of this task"), ("abcdef0", "several runs"),
-        ("abc", "no name of a parent"), ("../../x", "no name"), (sha(1).upper() + "G", "no name"), (7, "no name"),
-        ("", "no name"),
-    ]:  # fmt: skip
-        with pytest.raises(BadInput, match=match):
-            find_parent("t", sha(9), parent, runs)
-    with pytest.raises(BadInput, match="on itself"):
-        find_parent("t", sha(1), sha(1), runs)
-
-
-def test_two_tasks_may_hold_the_same_commit():
-    check_lineage([run(1), BoardRun("other", sha(1), "bob", 1), run(2, parent=sha(1))])
-    with pytest.raises(BadInput, match="there twice"):
-        check_lineage([run(1), run(1)])
-
-
-def test_a_lineage_that_leads_nowhere_or_in_a_circle_is_refused():
-    with pytest.raises(BadInput, match="no run of this task"):
-        check_lineage([run(1), BoardRun("other", sha(2), "bob", 1, parent=sha(1))])
-    with pytest.raises(BadInput, match="circle"):
-        check_lineage([run(1, parent=sha(3)), run(2, parent=sha(1)), run(3, parent=sha(2)), run(4, parent=sha(3))])
-    with pytest.raises(BadInput, match="circle"):
-        check_lineage([run(1, parent=sha(1))])
-
-
-@given(st.integers(1, 30), st.randoms())
-def test_a_lineage_grown_by_submissions_is_sound_and_every_run_leads_to_its_root(num, rng):
-    runs = []
-    for number in range(1, num + 1):
-        runs.append(run(number, parent=sha(rng.randrange(1, number)) if number > 1 and rng.random() < 0.8 else None))
-    check_lineage(runs)
-    for one in runs:
-        chain = ancestors(one.commit, runs)
-        assert chain[0] == one and chain[-1].parent is None
-        assert [r.number for r in chain] == sorted((r.number for r in chain), reverse=True)
-    assert sorted(c for cs in children(runs).values() for c in cs) == [r.commit for r in runs]
-
-
-def test_a_large_board_is_counted_quickly():
-    rng = random.Random(0)
-    runs = [run(i, rng.random(), parent=sha(i - 1) if i > 1 else None) for i in range(1, 5001)]
-    check_lineage(runs)
-    assert len(rank(runs, UP)) == 5000

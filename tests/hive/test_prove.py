@@ -1,15 +1,9 @@
-import functools
-
 import pytest
 
-from evolvent.codec import from_json, to_json
-from evolvent.hive.challenge import challenge
-from evolvent.hive.noise import KeepRule
 from evolvent.hive.prove import prove
 from evolvent.hive.shipped import names, shipped
 from evolvent.hive.task_folder import reseal
-from hive.forge import HONEST, LABELS, PREDICT, SCORE, TASK, commit_files, make_task
-from hive.test_shipped import FIRST_FIT
+from hive.forge import LABELS, PREDICT, SCORE, TASK, make_task
 
 
 def failed(task, bench):
@@ -53,35 +47,3 @@ def test_a_sound_task_passes_and_one_that_is_timed_need_not_repeat(fresh, tmp_pa
     assert failed(fresh.task, fresh.bench) == []
     timed = make_task(tmp_path / "timed", "exact = false\n" + TASK, {"public/solve.py": coin})
     assert failed(timed, fresh.bench) == []
-
-
-def measure(stand, task, solve):
-    files = {path: data.decode() for path, data in task.baseline.items()} | {"solve.py": solve}
-    commit = commit_files(stand.repository, files)
-    return lambda seeds: stand.bench.measure(task.digest, stand.repository, commit, seeds=seeds)
-
-
-def test_a_better_artifact_is_kept_beside_the_incumbent_on_seeds_of_its_own(fresh):
-    task = reseal(shipped("packing"), 3)
-    fresh.shelf.put(task)
-    new, old = (measure(fresh, task, text) for text in (FIRST_FIT, task.baseline["solve.py"].decode()))
-    meet = functools.partial(challenge, task, secret=9, rule=KeepRule(alpha=0.5, num_spare=0))
-    first = meet(new, old, number=1)
-    assert first.is_kept and first.decision.gain.value > 0.05, first.why
-    asked = [one.seed for one in first.challenger.seeds]
-    assert asked == [one.seed for one in first.incumbent.seeds] and len(asked) == 2
-    assert not set(asked) & set(task.seeds + task.holdout_seeds)
-    told = first.tell("first fit", (first.incumbent.commit,))
-    assert (told.kept, told.why, told.budget["measurements"]) == (True, first.why, 4)
-    assert told.result["challenger"] - told.result["incumbent"] == pytest.approx(told.result["gain"][0])
-    assert from_json(to_json(told)) == told
-    assert not meet(old, new, number=2).is_kept and not meet(new, new, number=3).is_kept
-
-
-def test_who_is_invalid_on_the_fresh_seeds_is_neither_kept_nor_beaten(fresh):
-    rule, good = KeepRule(alpha=0.5, num_spare=0), measure(fresh, fresh.task, HONEST)
-    bad = measure(fresh, fresh.task, "print('accuracy: 1.0')")
-    fell = challenge(fresh.task, bad, good, number=1, secret=1, rule=rule)
-    assert not fell.is_kept and fell.decision is None and fell.why.startswith("the challenger is invalid: no pred")
-    old = challenge(fresh.task, good, bad, number=2, secret=1, rule=rule)
-    assert not old.is_kept and old.why.startswith("the incumbent is invalid on fresh seeds")

@@ -23,7 +23,19 @@ from evolvent.store.folder import hold
 if TYPE_CHECKING:
     from evolvent.hive.hub.hub import Hub, Settings
 
-FIELDS = ("home", "database", "tasks", "workers", "registration", "host", "public_url", "alpha", "lease_s", "max_looks")
+FIELDS = (
+    "home",
+    "database",
+    "tasks",
+    "workers",
+    "registration",
+    "host",
+    "public_url",
+    "alpha",
+    "lease_s",
+    "max_looks",
+    "max_attempts",
+)
 GRACE_S = 0.5
 PARENT_VARIABLE = "EVOLVENT_HIVE_PARENT"  # the process that a worker belongs to
 OWN = "own-"  # begins the names of the workers that a hub starts
@@ -122,6 +134,7 @@ def read_settings(fields: Mapping[str, str]) -> Settings:
         rule=KeepRule(number(fields, "alpha", 0.05)),
         lease_s=number(fields, "lease_s", 60.0),
         max_looks=whole(fields, "max_looks", 5),
+        max_attempts=max(1, whole(fields, "max_attempts", 5)),
     )
 
 

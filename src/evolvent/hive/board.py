@@ -5,7 +5,6 @@ Official is what a trusted process measured and nobody has called off. Claims ar
 
 from __future__ import annotations
 
-import itertools
 import math
 import statistics
 import sys
@@ -84,17 +83,6 @@ class Counters:
     by_agent: tuple[tuple[str, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Contributor:
-    """An agent's part: runs, official ones, improvements, and by how much these raised the best."""
-
-    agent: str
-    num_runs: int
-    num_official: int
-    num_improvements: int
-    gain: float
-
-
 def rank(runs: Iterable[BoardRun], direction: Direction) -> list[Row]:
     """The leaderboard: official runs, the best first; of equal ones the earlier."""
     official = sorted((r for r in runs if r.is_official), key=lambda r: (-direction.sign * r.value, r.number))
@@ -103,12 +91,6 @@ def rank(runs: Iterable[BoardRun], direction: Direction) -> list[Row]:
         Row(place, run, interval(run.values), worth, interval(run.holdout) if run.holdout else None)
         for place, (run, worth) in enumerate(zip(official, likely, strict=True), 1)
     ]
-
-
-def claims(runs: Iterable[BoardRun], direction: Direction) -> list[BoardRun]:
-    """What agents say of their own runs that nobody measured yet: a list beside the board, in no way part of it."""
-    said = [run for run in runs if run.is_valid and not run.values and run.claim is not None]
-    return sorted(said, key=lambda run: (-direction.sign * (run.claim or 0.0), run.number))
 
 
 def read_claim(said: object) -> float | None:
@@ -140,34 +122,6 @@ def count(runs: Sequence[BoardRun], direction: Direction) -> Counters:
         best_value=chain[-1].value if chain else None,
         by_agent=tuple(sorted(Counter(run.agent for run in runs).items())),
     )
-
-
-def add(counters: Counters, run: BoardRun, direction: Direction) -> Counters:
-    """The counters with one more run, later than all the others: the same as counting again."""
-    is_better = _improves(run, counters.best_value, direction)
-    by_agent = Counter(dict(counters.by_agent))
-    by_agent[run.agent] += 1
-    return Counters(
-        num_runs=counters.num_runs + 1,
-        num_official=counters.num_official + run.is_official,
-        num_improvements=counters.num_improvements + is_better,
-        best=run.commit if is_better else counters.best,
-        best_value=run.value if is_better else counters.best_value,
-        by_agent=tuple(sorted(by_agent.items())),
-    )
-
-
-def contributors(runs: Sequence[BoardRun], direction: Direction) -> list[Contributor]:
-    """Agents by how much their improvements raised the best; the first of all has nothing that it raised."""
-    chain = improvements(runs, direction)
-    gains: dict[str, float] = {}
-    for before, after in itertools.pairwise(chain):
-        gains[after.agent] = gains.get(after.agent, 0.0) + direction.sign * (after.value - before.value)
-    all_runs = Counter(run.agent for run in runs)
-    official = Counter(run.agent for run in runs if run.is_official)
-    steps = Counter(run.agent for run in chain)
-    found = [Contributor(a, num, official[a], steps[a], gains.get(a, 0.0)) for a, num in all_runs.items()]
-    return sorted(found, key=lambda one: (-one.gain, -one.num_improvements, one.agent))
 
 
 def due_for_holdout(runs: Sequence[BoardRun], direction: Direction, max_looks: int) -> list[BoardRun]:

@@ -25,7 +25,7 @@ class Invalid(Exception):
 
 
 def main() -> None:
-    """Answer questions until there are no more: a header of one line and predictions come in, a line of JSON goes out."""
+    """Answer questions until they end: a header of one line and predictions come in, a line of JSON goes out."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the scorer prints is log
     scorer = None

@@ -31,7 +31,7 @@ class Fleet:
 
     def __init__(self, home, key, port, num_workers):
         self.url, self.home = f"http://127.0.0.1:{port}", home
-        serve = ["serve", f"home={home}", "workers=0", "lease_s=3", "--port", str(port)]
+        serve = ["serve", f"home={home}", "workers=0", "lease_s=3", "max_attempts=50", "--port", str(port)]
         work = ["work", f"hub={self.url}", f"home={home.parent / 'worker'}"]
         self.words = {"server": serve} | {f"worker {i}": [*work, f"name=w{i}"] for i in range(num_workers)}
         self.environment = os.environ | {"EVOLVENT_HIVE_KEY": key, "OMP_NUM_THREADS": "1"}

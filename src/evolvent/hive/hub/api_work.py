@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from evolvent.hive.hub.asking import SignedIn, TheHub, as_json
 from evolvent.hive.hub.hub import Hub
 from evolvent.hive.hub.identity import User
-from evolvent.hive.hub.jobs import beat, count_jobs, take_back
+from evolvent.hive.hub.jobs import beat, count_jobs, is_any_free, take_back
 from evolvent.hive.hub.orders import next_order
 from evolvent.hive.hub.refusals import Refused
 from evolvent.hive.hub.scores import give_up, settle
@@ -76,6 +76,9 @@ async def lease(hub: TheHub, request: Request, wanting: Wanting) -> Response:
 
 
 def _look(hub: Hub, worker: str) -> dict[str, Any] | None:
+    with hub.database.read() as connection:
+        if not is_any_free(connection):
+            return None
     with hub.database.write() as connection:
         return next_order(hub, connection, worker)
 

@@ -78,7 +78,8 @@ def forget_posts(connection: Connection, numbers: Sequence[int]) -> None:
 
 
 def _select_posts() -> Select[Any]:
-    told = (runs.c.claim, runs.c.tldr, runs.c.value, runs.c.status, runs.c.is_valid, runs.c.is_kept, runs.c.branch)
+    names = ("claim", "tldr", "value", "status", "is_valid", "is_kept", "why", "branch")
+    told = [runs.c[name] for name in names]
     joined = posts.outerjoin(runs, and_(runs.c.task_id == posts.c.task_id, runs.c.sha == posts.c.run_sha))
     return select(posts, *told).select_from(joined)
 
@@ -109,6 +110,7 @@ def tell_result(row: RowMapping) -> dict[str, Any]:
         "verification_status": row["status"],
         "valid": row["is_valid"],
         "is_kept": row["is_kept"],
+        "why": row["why"],
     }
 
 

@@ -45,7 +45,7 @@ def list_everything(
     joined = entries.join(tasks, tasks.c.id == entries.c.task_id)
     joined = joined.outerjoin(_RUN, and_(_RUN.c.task_id == entries.c.task_id, _RUN.c.sha == entries.c.run_sha))
     delta = case((and_(_RUN.c.is_valid, _PARENT.c.is_valid), _RUN.c.value - _PARENT.c.value)).label("delta")
-    told = (_RUN.c.claim, _RUN.c.tldr, _RUN.c.value, _RUN.c.status, _RUN.c.is_valid, _RUN.c.is_kept)
+    told = (_RUN.c.claim, _RUN.c.tldr, _RUN.c.value, _RUN.c.status, _RUN.c.is_valid, _RUN.c.is_kept, _RUN.c.why)
     asked = select(entries, tasks.c.name.label("task_name"), *told, delta).select_from(joined.outerjoin(_PARENT, above))
     asked = asked.order_by(*_order(connection, sort, entries)).limit(most).offset(offset)
     return [_tell(row) for row in connection.execute(asked).mappings()]

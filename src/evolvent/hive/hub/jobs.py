@@ -43,13 +43,15 @@ def enqueue(
         connection.execute(insert(jobs).values(**row, state="waiting", not_before=at, created_at=at))
 
 
+def is_any_free(connection: Connection) -> bool:
+    """Whether there may be something to lease; to look is cheaper than to try."""
+    return connection.execute(select(jobs.c.id).where(_is_free(now())).limit(1)).first() is not None
+
+
 def take_lease(connection: Connection, worker: str, lease_s: float) -> Job | None:
     """The oldest job that waits or whose worker fell silent; of comparisons one a task at a time."""
     at = now()
-    free = or_(
-        and_(jobs.c.state == "waiting", jobs.c.not_before <= at),
-        and_(jobs.c.state == "leased", jobs.c.lease_until <= at),
-    )
+    free = _is_free(at)
     other = jobs.alias()
     is_compared = exists().where(
         other.c.task_id == jobs.c.task_id,
@@ -70,6 +72,8 @@ def take_lease(connection: Connection, worker: str, lease_s: float) -> Job | Non
     if row["kind"] == "measure":
         run = update(runs).where(runs.c.task_id == row["task_id"], runs.c.sha == row["sha"])
         connection.execute(run.values(status="running"))
+        seen = update(tasks).where(tasks.c.id == row["task_id"])
+        connection.execute(seen.values(version=tasks.c.version + 1))
     payload = json.loads(row["payload"])
     return Job(row["id"], row["task_id"], row["sha"], row["kind"], row["attempt"] + 1, ticket, payload)
 
@@ -124,6 +128,13 @@ def count_jobs(connection: Connection) -> dict[str, int]:
     """How many jobs are in each state."""
     found = connection.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state))
     return {state: int(num) for state, num in found}
+
+
+def _is_free(at: str) -> Any:
+    return or_(
+        and_(jobs.c.state == "waiting", jobs.c.not_before <= at),
+        and_(jobs.c.state == "leased", jobs.c.lease_until <= at),
+    )
 
 
 def _mine(job_id: int, ticket: str) -> tuple[Any, ...]:

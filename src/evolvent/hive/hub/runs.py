@@ -21,10 +21,10 @@ from evolvent.hive.hub.refusals import Refused, missing
 from evolvent.hive.hub.schema import agents, commits, runs, tasks
 from evolvent.hive.hub.tasks import lock_open
 from evolvent.hive.hub.times import now
-from evolvent.hive.lineage import MIN_PREFIX
 from evolvent.hive.paths import check_commit
 
 HEX = frozenset("0123456789abcdef")
+MIN_PREFIX = 7  # digits of a commit that are enough to name a run
 LISTED = tuple(column for column in runs.c if column.name not in ("message", "log"))
 
 
