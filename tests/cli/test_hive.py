@@ -41,6 +41,7 @@ WRONG = [
     ("work hub=http://127.0.0.1:1 key_file=nofile", "cannot be read"),
     ("work hub=http://127.0.0.1:1 key_file=file", "no key of a user"),
     ("work num=2.5", "not a whole number"),
+    ("work max_jobs=0", "max_jobs=1"),
     ("work on=moon", "local | ray"),
     ("work --port 9", "no effect on work"),
     ("open", "one task"),

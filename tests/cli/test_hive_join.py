@@ -2,10 +2,11 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from evolvent.cli.hive_progress import tell_result
+from evolvent.cli.hive_progress import decision, tell_result
 from evolvent.hive.agents.client import HubClient
 from hive.live import live_hub, make_slope
 
@@ -73,6 +74,7 @@ def test_a_line_says_number_value_interval_decision_best_and_change():
     assert line.split() == ["#12", "0.8123", "[0.801,", "0.823]", "kept", "best", "0.8123", "a", "b"]
     bad = {**run, "verified": False, "why": "late: it ran longer than 2 s", "is_kept": None}
     assert "late: it ran longer than 2 s" in tell_result(bad, {"best_score": None, "direction": "maximize"})
+    assert decision(bad, {"best_score": None, "direction": "maximize"}) == "invalid"
     assert "invalid" in tell_result(bad, {"best_score": None, "direction": "maximize"})
 
 
@@ -151,3 +153,23 @@ def test_ctrl_c_ends_after_the_step_with_what_was_done(served, tmp_path):
     assert "stopping after this step" in out
     assert "ended   stopped" in out
     assert "Traceback" not in err
+
+
+def test_a_command_that_drives_itself_says_in_the_end_how_it_ended_and_where_its_words_are(served, told, tmp_path):
+    words = ("agent=sh -c 'echo hello; exit 3'", "mode=free", "isolate=none", "name=free-one")
+    status, out, _ = told("hive", "join", "slope", f"hub={served[1]}", *words)
+    assert status == 3, out
+    line = out.splitlines()[-1]
+    assert line.startswith("ended   the command ended with status 3"), out
+    assert "hello" in Path(line.rpartition(": ")[2]).read_text()
+
+
+def test_without_git_it_says_so(served, refused, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "apt install git" in refused("hive", "join", "slope", f"hub={served[1]}", "agent=random", "evaluations=1")
+    assert "apt install git" in refused("hive", "demo", "seconds=1")
+
+
+def test_a_page_of_a_hub_is_not_the_address_of_one(served, refused):
+    error = refused("hive", "join", "slope", f"hub={served[1]}/tasks/slope")
+    assert "is this the address of a hub?" in error and "/tasks/slope" in error

@@ -34,6 +34,7 @@ def test_what_a_person_sees_is_an_aligned_table_with_the_verdict_below(tmp_path,
     assert answer["exit"] == 1 and not answer["holds"]
     first, second = capsys.readouterr().out.split("\ncheck ")[1:]
     assert "every check passed: here, score, maximize" in first and "prove it again: evolvent hive new" in first
+    assert f"evolvent hive open {tmp_path / 'here'} hub=URL key_file=FILE" in first and "hive open" not in second
     rows = [line for line in first.splitlines() if "  passed  " in line]
     assert len(rows) == 10 and len({line.index("  passed  ") for line in rows}) == 1, first
     assert "3 of 3 checks failed: here" in second and "mend it, and try again" in second

@@ -17,9 +17,10 @@ DEEDS = {
     "close": (("TASK",), (), "no more submissions"),
     "reopen": (("TASK",), (), "submissions again"),
     "holdout": (("TASK",), (), "the best runs see the hold-out, each once"),
-    "call-off": (("TASK", "RUN"), (), "take a run off the board"),
+    "call-off": (("TASK", "RUN"), (), "take a run off the board, by its number or commit"),
     "call-on": (("TASK", "RUN"), (), "put it back"),
 }
+MIN_DIGITS = 7  # as many and more begin a commit; fewer are the number of a run
 
 
 def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
@@ -47,8 +48,8 @@ def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
         answer = _ask(client, deed, rest, (command, uses)) or {}
     screen = Screen(as_json=command.json)
     for name, value in answer.items():
-        if isinstance(value, str | int | bool | list) and name not in ("program", "config"):
-            screen.console.print(f"{name:<12} {value}", markup=False, soft_wrap=True)
+        for line in [one[:8] for one in value] or ["none"] if isinstance(value, list) else [value]:
+            screen.console.print(f"{name:<12} {line}", markup=False, soft_wrap=True)
     return {"deed": deed, **answer}
 
 
@@ -63,8 +64,8 @@ def _ask(client: Any, deed: str, words: tuple[str, ...], said: tuple[Command, in
         "close": lambda: Call("PATCH", f"/tasks/{words[0]}", json={"state": "closed"}),
         "reopen": lambda: Call("PATCH", f"/tasks/{words[0]}", json={"state": "open"}),
         "holdout": lambda: Call("POST", f"/tasks/{words[0]}/holdout"),
-        "call-off": lambda: Call("PATCH", f"/tasks/{words[0]}/runs/{words[1]}", json={"valid": False}),
-        "call-on": lambda: Call("PATCH", f"/tasks/{words[0]}/runs/{words[1]}", json={"valid": True}),
+        "call-off": lambda: Call("PATCH", _address(client, *words), json={"valid": False}),
+        "call-on": lambda: Call("PATCH", _address(client, *words), json={"valid": True}),
     }
     answer: dict[str, Any] = client.calls.ask(calls[deed]()) or {}
     return {
@@ -72,3 +73,22 @@ def _ask(client: Any, deed: str, words: tuple[str, ...], said: tuple[Command, in
         for key, value in answer.items()
         if key in ("key", "name", "role", "invite", "uses", "id", "state", "runs", "valid")
     }
+
+
+def _address(client: Any, task: str, run: str) -> str:
+    """Where a run lies on the hub; #7, as pages and agents say it, is looked up."""
+    from evolvent.hive.agents.calls import Call
+
+    number = run.removeprefix("#")
+    if not number.isdecimal() or len(number) >= MIN_DIGITS:
+        return f"/tasks/{task}/runs/{run}"
+    found, page = None, 1
+    while found is None:
+        told = client.calls.ask(
+            Call("GET", f"/tasks/{task}/runs", params={"view": "all", "sort": "recent", "per_page": 100, "page": page})
+        )
+        found = next((one["id"] for one in told["runs"] if one["number"] == int(number)), None)
+        if found is None and not told.get("has_next"):
+            raise BadInput("no run has this number", where=task, got=run, wanted="the number of a run, or its commit")
+        page += 1
+    return f"/tasks/{task}/runs/{found}"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evolvent.cli.hive_board import print_board
+from evolvent.cli.hive_progress import decision
 from evolvent.cli.hive_serve import (
     alone,
     build_app,
@@ -26,6 +27,7 @@ from evolvent.cli.hive_serve import (
 )
 from evolvent.cli.main import Command, refuse_fields
 from evolvent.cli.screen import Screen
+from evolvent.cli.words import one_line
 from evolvent.errors import BadInput, EvolventError, InfrastructureError, MissingExtra
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ def check_demo(fields: Mapping[str, str], task: str) -> str:
     """The name of the task, if all can be had that is needed; without a sandbox nothing can be measured."""
     from evolvent.envs.sandbox import best
     from evolvent.hive.agents.search_proposer import build_searcher
+    from evolvent.hive.agents.worktree import check_git
 
     found = find_task(task, 0)
     number(fields, "seconds", SECONDS)
@@ -76,6 +79,7 @@ def check_demo(fields: Mapping[str, str], task: str) -> str:
     for kind in kinds_of(fields):
         with suppress(MissingExtra):
             build_searcher(kind)
+    check_git()
     best()
     return str(found.name)
 
@@ -187,9 +191,10 @@ def _start(
 
 def _line(agent: str, facts: Mapping[str, Any]) -> str:
     run, task = facts["run"], facts["task"]
-    value = f"{run['verified_score']:.5g}" if run["verified"] else f"invalid: {run['why'][:40]}"
-    kept = {True: "kept", False: "not kept", None: ""}[run["is_kept"]]
-    return f"{run['number']:>5}  {agent:<14} {value:<10} {kept:<9} best {task['best_score']:.5g}  {run['tldr'][:60]}"
+    value = f"{run['verified_score']:.5g}" if run["verified"] else "-"
+    what = one_line(run["tldr"] if run["verified"] else run["why"], 60)
+    best = f"best {task['best_score']:.5g}"
+    return f"{run['number']:>5}  {agent:<14} {value:<8} {decision(run, task):<9} {best:<12} {what}"
 
 
 def _drain(client: HubClient) -> None:

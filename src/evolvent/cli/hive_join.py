@@ -14,7 +14,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from evolvent.cli.hive_agents import COMMAND_FIELDS, EDIT_FIELDS
-from evolvent.cli.hive_progress import make_teller, say_begin, say_end, tell_answer
+from evolvent.cli.hive_progress import make_teller, say_begin, say_driven, say_end, tell_answer
 from evolvent.cli.hive_work import hub_of
 from evolvent.cli.main import Command, refuse_fields
 from evolvent.cli.screen import Screen
@@ -72,7 +72,9 @@ def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
         say_begin(screen, name, f"{wanted.task} at {wanted.hub}", folder)
         if getattr(proposer, "mode", "once") == "free":
             with _listening(screen, None):
-                return {"agent": key.agent, "task": wanted.task, "exit": _drive(proposer, client, wanted.task)}
+                ended = _drive(proposer, client, wanted.task)
+            say_driven(screen, ended, folder)
+            return {"agent": key.agent, "task": wanted.task, "folder": str(folder), "exit": ended}
         member = _member(client, key, wanted, folder, proposer)
         with _listening(screen, member.stop):
             summary = _run(member, wanted)

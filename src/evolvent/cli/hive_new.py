@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -94,10 +95,15 @@ def show(screen: Screen, answer: Mapping[str, Any], word: str) -> None:
     say = f"{num_failed} of {len(answer['checks'])} checks failed" if num_failed else "every check passed"
     about = f"{answer['name']}, {answer['metric']}, {answer['direction']}, {answer['digest'][:12]}"
     screen.console.print(f"\n{say}: {about}", markup=False)
+    word = shlex.quote(word)
     if num_failed:
         screen.console.print(f"mend it, and try again: evolvent hive new {word}", markup=False, soft_wrap=True)
-    elif answer["written"]:
-        screen.console.print(f"next     make it yours, and prove it again: evolvent hive new {word}", markup=False)
+        return
+    if answer["written"]:
+        line = f"next     make it yours, and prove it again: evolvent hive new {word}"
+        screen.console.print(line, markup=False, soft_wrap=True)
+    line = f"open it  evolvent hive open {word} hub=URL key_file=FILE, or evolvent hive serve tasks={word}"
+    screen.console.print(line, markup=False, soft_wrap=True)
 
 
 def _one_folder(words: tuple[str, ...]) -> Path:

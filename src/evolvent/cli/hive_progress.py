@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from evolvent.hive.agents.terms import Summary
 
 
+LATE = 124  # as of timeout(1)
+
+
 def make_teller(screen: Screen) -> Callable[[str, Mapping[str, Any]], None]:
     """Prints what an agent tells of itself."""
 
@@ -33,16 +36,24 @@ def make_teller(screen: Screen) -> Callable[[str, Mapping[str, Any]], None]:
 
 def tell_result(run: Wire, task: Wire) -> str:
     """One line of an evaluation: number, official value, interval, kept, best so far, what was changed."""
-    from evolvent.hive.agents.telling import beats, shown
+    from evolvent.hive.agents.telling import shown
 
     if run["verified"]:
-        value = shown(run)
-        undecided = "waits" if beats(run, task) else "no better"
-        kept = {True: "kept", False: "not kept", None: undecided}[run["is_kept"]]
+        value, kept = shown(run), decision(run, task)
     else:
         value, kept = one_line(run.get("why") or run["verification_status"], 40), "invalid"
     best = "-" if task["best_score"] is None else f"{task['best_score']:.6g}"
     return f"#{run['number']:<6}{value:<32} {kept:<10} best {best:<12} {one_line(run['tldr'], 60)}"
+
+
+def decision(run: Wire, task: Wire) -> str:
+    """What the hub decided of a run, in two words at most."""
+    from evolvent.hive.agents.telling import beats
+
+    if not run["verified"]:
+        return "invalid"
+    undecided = "waits" if beats(run, task) else "no better"
+    return {True: "kept", False: "not kept", None: undecided}[run["is_kept"]]
 
 
 def say_begin(screen: Screen, agent: str, task: str, folder: Path) -> None:
@@ -63,6 +74,12 @@ def say_end(screen: Screen, summary: Summary) -> None:
     screen.console.print(f"        {counts} in {summary.seconds:.0f} s{spent}{best}", markup=False, soft_wrap=True)
     if summary.unsaid:
         screen.console.print(f"        {summary.unsaid} claims or posts were not taken by the hub", markup=False)
+
+
+def say_driven(screen: Screen, status: int, folder: Path) -> None:
+    """How a command ended that drove itself."""
+    how = "its time is used" if status == LATE else f"the command ended with status {status}"
+    screen.console.print(f"ended   {how}; what it printed: {folder / 'agent.log'}", markup=False, soft_wrap=True)
 
 
 def tell_answer(summary: Summary) -> dict[str, Any]:

@@ -32,13 +32,20 @@ def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
         raise BadInput("work takes fields alone", where="evolvent hive work", got=words[0], wanted="hub=URL")
     refuse_fields(command, FIELDS)
     fields, screen = command.fields, Screen(as_json=command.json)
-    on, most, num = fields.get("on", "local"), whole(fields, "max_jobs", 0) or None, max(1, whole(fields, "num", 1))
+    on, most, num = fields.get("on", "local"), _most_jobs(fields), max(1, whole(fields, "num", 1))
     if on not in ("local", "ray"):
         raise BadInput("workers are local or on Ray", where="on", got=on, wanted="local | ray")
     url, key = hub_of(fields), read_key(fields)
     done = _on_ray(url, key, num, most) if on == "ray" else _here(fields, (url, key), (num, most), screen)
     screen.say(f"{done} measured")
     return {"measured": done}
+
+
+def _most_jobs(fields: Mapping[str, str]) -> int | None:
+    most = whole(fields, "max_jobs", 1) if "max_jobs" in fields else None
+    if most == 0:
+        raise BadInput("a worker that measures nothing", where="max_jobs", got="0", wanted="for example max_jobs=1")
+    return most
 
 
 def hub_of(fields: Mapping[str, str]) -> str:

@@ -19,6 +19,7 @@ PATIENCE_S = 20.0  # for all tries of one call together
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.1, 5.0
 BUSY = (429, 503)  # the hub has done nothing, and says so
 LOST = (502, 504)  # somebody between here and the hub; nobody knows what was done
+NOWHERE = ("Not Found", "status 404 without a reason")  # not in the words of a hub, which says what is not there
 MAX_DETAIL = 2000
 
 
@@ -145,6 +146,10 @@ def read_error(answer: httpx.Response, url: str) -> Refused | InfrastructureErro
         detail = str(said["detail"] if isinstance(said, dict) and "detail" in said else said)[:MAX_DETAIL]
     except ValueError:
         detail = f"status {answer.status_code} without a reason"
+    if answer.status_code == 404 and detail in NOWHERE:
+        detail = (
+            f"nothing is here\n  where:  {url}\n  wanted: hub=http://HOST:PORT\n  cure:   is this the address of a hub?"
+        )
     if 400 <= answer.status_code < 500:
         wait_s = read_seconds(answer.headers.get("Retry-After"))
         return Refused(answer.status_code, detail, retry_after_s=wait_s)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from evolvent.errors import InfrastructureError
+from evolvent.errors import BadInput, InfrastructureError
 from evolvent.hive.paths import check_commit
 
 PATIENCE_S = 120.0
@@ -156,6 +157,7 @@ class WorkTree:
 
     def _run(self, *words: str, stdin: bytes = b"") -> tuple[int, bytes, bytes]:
         # of a session of its own: Ctrl-C ends the agent between two steps, and no push half way
+        check_git()
         process = subprocess.Popen(
             ["git", *words],
             stdin=subprocess.PIPE,
@@ -208,6 +210,13 @@ def _split_batch(bodies: bytes) -> Iterator[tuple[bytes, bytes]]:
         name, _, size = bodies[at:end].split(b" ")
         yield name, bodies[end + 1 : end + 1 + int(size)]
         at = end + 2 + int(size)
+
+
+def check_git() -> None:
+    """BadInput where this machine has no git: without it nobody can take part."""
+    if shutil.which("git") is None:
+        path = os.environ.get("PATH", "")
+        raise BadInput("git is not installed", where="PATH", got=path, wanted="git", cure="apt install git")
 
 
 def open_tree(folder: Path, fork: Fork) -> WorkTree:
