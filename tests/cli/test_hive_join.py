@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from evolvent.cli.hive_progress import decision, tell_result
+from evolvent.cli.hive_progress import decision, make_teller, tell_result
+from evolvent.cli.screen import Screen
 from evolvent.hive.agents.client import HubClient
+from evolvent.hive.agents.proposer import Proposal
 from hive.live import live_hub, make_slope
 
 
@@ -173,3 +175,10 @@ def test_without_git_it_says_so(served, refused, monkeypatch, tmp_path):
 def test_a_page_of_a_hub_is_not_the_address_of_one(served, refused):
     error = refused("hive", "join", "slope", f"hub={served[1]}/tasks/slope")
     assert "is this the address of a hub?" in error and "/tasks/slope" in error
+
+
+def test_a_command_that_changes_nothing_is_said_to_have_changed_nothing(capsys):
+    tell = make_teller(Screen(as_json=False))
+    for message in ("", "no idea"):
+        tell("miss", {"proposal": Proposal(message, message, None)})
+    assert capsys.readouterr().out.splitlines() == ["missed  nothing was changed", "missed  no idea"]

@@ -47,3 +47,16 @@ def test_a_sound_task_passes_and_one_that_is_timed_need_not_repeat(fresh, tmp_pa
     assert failed(fresh.task, fresh.bench) == []
     timed = make_task(tmp_path / "timed", "exact = false\n" + TASK, {"public/solve.py": coin})
     assert failed(timed, fresh.bench) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"public/solve.py": "import nothing_of_this_name"}, "ModuleNotFoundError: No module named 'nothing_of_this"),
+        ({"sealed/score.py": SCORE.replace("def score(", "def scores(")}, "sealed/score.py has no function score"),
+    ],
+    ids=["artifact", "scorer"],
+)
+def test_an_author_reads_what_went_wrong_in_the_first_check(fresh, tmp_path, files, said):
+    first = prove(make_task(tmp_path / "faulty", TASK, files), fresh.bench)[0]
+    assert not first.passed and said in first.seen, first.seen

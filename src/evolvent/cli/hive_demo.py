@@ -144,7 +144,7 @@ def conclude(screen: Screen, client: HubClient, task: str) -> dict[str, Any]:
         "baseline": first["holdout"],
         "best": best["holdout"],
         "gain": [gain.value, gain.low, gain.high],
-        "runs": told["stats"]["total_runs"],
+        "runs": told["stats"]["total_runs"] - 1,
         "improvements": told["improvements"] - 1,
         "lineage": lineage,
     }

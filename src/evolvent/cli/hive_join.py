@@ -41,7 +41,7 @@ $EVOLVENT_HIVE_HOME (else ~/.config/evolvent/hive). With alone=true it sees noth
 
 keys: hub=URL (else $EVOLVENT_HIVE) agent=hill_climb name= folder= invite= alone=false
   evaluations= seconds= tokens= money= (from now on; the hub has limits of its own)
-  of a command: mode=once|free limit_s= grace_s= isolate= see= env= memory_mb= processes=
+  of a command: mode=once|free limit_s= grace_s= isolate=bwrap|none see= env= memory_mb= processes=
   of a model: context_tokens= answer_tokens= temperature= price=IN,OUT api_key_env= eval_s= timeout_s="""
 
 

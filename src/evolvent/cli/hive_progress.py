@@ -29,7 +29,8 @@ def make_teller(screen: Screen) -> Callable[[str, Mapping[str, Any]], None]:
             said = f"{one_line(str(error.what), 100)}; again in {facts['seconds']:.0f} s"
             screen.console.print(f"waits   {said}", markup=False)
         elif kind == "miss":
-            screen.console.print(f"missed  {one_line(facts['proposal'].message, 100)}", markup=False)
+            said = one_line(facts["proposal"].message, 100) or "nothing was changed"
+            screen.console.print(f"missed  {said}", markup=False)
 
     return tell
 

@@ -36,7 +36,8 @@ def prove(task: HiveTask, bench: Bench) -> list[Check]:
 
 def _checks(task: HiveTask, digest: str, bench: Bench) -> Iterator[Check]:
     first = bench.measure_files(digest, task.baseline)
-    yield Check("the baseline runs and is scored", first.outcome is Outcome.SCORED, first.why or f"{first.value:.6g}")
+    seen = _tell_failure(first) if first.why else f"{first.value:.6g}"
+    yield Check("the baseline runs and is scored", first.outcome is Outcome.SCORED, seen)
     if first.value is None:
         return
     second = bench.measure_files(digest, task.baseline)
@@ -52,6 +53,12 @@ def _checks(task: HiveTask, digest: str, bench: Bench) -> Iterator[Check]:
     yield Check("an artifact that does nothing is invalid", nothing.value is None, nothing.why or str(nothing.value))
     yield _check_forged(task, digest, bench)
     yield _check_leaks(task)
+
+
+def _tell_failure(result: SealedResult) -> str:
+    """Why there is no number, and the last words of what ran, which are its author's own."""
+    lines = [line.strip() for one in result.seeds for line in one.log.splitlines() if line.strip()]
+    return f"{result.why}; it printed last: {lines[-1][:200]}" if lines else result.why
 
 
 def _tell_values(first: tuple[float, ...], second: tuple[float, ...]) -> str:

@@ -86,6 +86,8 @@ def _load(path: str) -> types.ModuleType:
 
 def _answer(scorer: types.ModuleType, header: dict[str, Any], written: list[bytes]) -> dict[str, Any]:
     data = Path(header["data"])
+    if not callable(getattr(scorer, header["verb"], None)):
+        raise TypeError(f"sealed/score.py has no function {header['verb']}")
     if header["verb"] == "pose":
         files = scorer.pose(header["seed"], data)
         return {
