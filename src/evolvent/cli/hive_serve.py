@@ -6,6 +6,7 @@ import json
 import math
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -38,6 +39,7 @@ FIELDS = (
 )
 GRACE_S = 0.5
 PARENT_VARIABLE = "EVOLVENT_HIVE_PARENT"  # the process that a worker belongs to
+TERMINATED = 143  # as a shell counts a process that SIGTERM ended
 OWN = "own-"  # begins the names of the workers that a hub starts
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -73,6 +75,8 @@ def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
         started.extend(start_workers(hub, url, workers))
 
     started: list[subprocess.Popen[bytes]] = []
+    # uvicorn raises a signal once more when it has closed: workers have to be ended before this process is
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     with alone(hub), ended(started):
         keys = keep_keys(hub)
         open_tasks(hub, names, screen)

@@ -57,6 +57,7 @@ class Worker:
     transport: httpx.BaseTransport | None = None
 
     def __post_init__(self) -> None:
+        self._stop = threading.Event()
         self._client = httpx.Client(
             base_url=self.url.rstrip("/") + "/api/work",
             headers={"Authorization": f"Bearer {self.key}"},
@@ -66,7 +67,8 @@ class Worker:
 
     def run(self, stop: threading.Event | None = None, *, max_jobs: int | None = None, until_idle: bool = False) -> int:
         """Work until told to stop, so many jobs, or until none waits; how many were. An absent hub is waited for."""
-        stop, num, failures = stop or threading.Event(), 0, 0
+        self._stop = stop = stop or threading.Event()
+        num, failures = 0, 0
         while not stop.is_set() and (max_jobs is None or num < max_jobs):
             try:
                 job = self._lease(0.0 if until_idle else WAIT_S)
@@ -149,9 +151,8 @@ class Worker:
             try:
                 response = self._ask(f"{job['id']}/{verb}", {"lease": job["lease"], **said})
             except httpx.TransportError:
-                if wait_s is None:
+                if wait_s is None or self._stop.wait(wait_s):  # told to stop: the lease ends, and another measures it
                     raise
-                time.sleep(wait_s)
                 continue
             if response.status_code != 409:  # somebody else has it by now: drop the result
                 _check(response)
