@@ -13,6 +13,7 @@ from evolvent.cli.words import one_line
 from evolvent.errors import BadInput
 
 MAX_ROWS = 100
+WIDE = 100  # columns of a screen that has room for commits, and for words beside the numbers
 MARKS = {True: "kept", False: "not kept", None: ""}
 
 
@@ -46,19 +47,22 @@ def print_board(screen: Screen, task: Mapping[str, Any], rows: list[dict[str, An
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("run", "agent", ""):
         table.add_column(name, no_wrap=True)
-    table.add_column("what", overflow="ellipsis", no_wrap=True, min_width=8, ratio=1)
+    is_wide = screen.console.width >= WIDE
+    if is_wide:
+        table.add_column("what", overflow="ellipsis", no_wrap=True, min_width=8, ratio=1)
     for row in rows:
         measured, likely, holdout = row["measured"], row["likely"], row["holdout"] or {}
+        what = [escape(one_line(row["tldr"], 200))] if is_wide else []  # others' words: no markup, and move no cursor
         table.add_row(
             str(row["rank"]),
             f"{measured['value']:.5g}",
             _interval(measured),
             f"{likely['value']:.5g}",
             f"{holdout['value']:.5g}" if "value" in holdout else "",
-            row["id"][:8],
+            f"#{row['number']} {row['id'][:8]}" if is_wide else f"#{row['number']}",
             row["agent_id"],
             "best" if row["id"] == task["best_sha"] else MARKS[row["is_kept"]],
-            escape(one_line(row["tldr"], 200)),  # what others wrote is no markup, and moves no cursor
+            *what,
         )
     screen.console.print(table)
 
