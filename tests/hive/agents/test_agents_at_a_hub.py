@@ -15,8 +15,8 @@ from evolvent.hive.agents.room import Isolate, probe
 from evolvent.hive.agents.terms import How, Limits
 from evolvent.hive.agents.worktree import clone_plainly
 from evolvent.serve import PolicyDesk, background, make_app
-from hive.live import live_hub, make_slope
 from hive.agents.test_edit_loop import Writer
+from hive.live import live_hub, make_slope
 from reciter import RENDERER
 
 CLIENT = Path(sys.executable).with_name("hive")

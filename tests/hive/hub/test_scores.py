@@ -248,3 +248,18 @@ def test_two_databases_say_the_same(any_hub, tmp_path):
         graph = boards.graph(connection, NAME)
         assert [node["parent"] for node in graph["nodes"]] == [desk.row()["base_sha"], None]
         assert connection.execute(tasks.select()).mappings().one()["num_agents"] == 1
+
+
+def test_what_was_claimed_before_a_run_ends_once_it_is_measured(any_hub, tmp_path):
+    from evolvent.hive.hub.claims import claim, list_claims
+
+    desk = Desk(any_hub, tmp_path)
+    with any_hub.database.write() as connection:
+        for agent, words in (("ann", "a table"), ("bob", "a tree")):
+            claim(connection, NAME, agent, words, 900)
+    desk.enter("ann", "a table")
+    with any_hub.database.write() as connection:
+        claim(connection, NAME, "ann", "another table", 900)
+    desk.work(lambda *_: 0.5)
+    with any_hub.database.read() as connection:
+        assert {one["content"] for one in list_claims(connection, NAME)} == {"a tree", "another table"}

@@ -18,7 +18,7 @@ from evolvent.hive.hub.git_process import SEARCH, Git, GitLimits
 from evolvent.hive.hub.refs import BASE, MAIN, RUNS, measure, read_ref, write_ref
 from evolvent.hive.hub.refusals import missing
 from evolvent.hive.paths import check_agent, check_commit
-from evolvent.hive.task import HiveTask
+from evolvent.hive.task import INPUTS, HiveTask
 from evolvent.store.atomic import sweep, write_folder
 
 __all__ = ["GitLimits", "Repositories", "Spot", "check_name", "name_base", "name_fork"]
@@ -230,11 +230,17 @@ def _tell_version(task: HiveTask, parent: str | None) -> Iterator[bytes]:
     yield f"commit {MAIN}\nauthor {_AUTHOR}\ncommitter {_AUTHOR}\ndata {len(title)}\n".encode() + title
     yield f"from {parent}\n".encode() if parent else b""
     yield b"deleteall\n"
-    for path, data in sorted({**task.below("public"), ".gitignore": IGNORED.encode()}.items()):
+    for path, data in sorted({**task.below("public"), ".gitignore": _ignored(task)}.items()):
         mode = "100755" if path.endswith(".sh") else "100644"
         quoted = path.replace('"', '\\"')
         yield f'M {mode} inline "{quoted}"\ndata {len(data)}\n'.encode() + data + b"\n"
     yield b"done\n"
+
+
+def _ignored(task: HiveTask) -> bytes:
+    """What trying it out leaves behind, so that a tree is still clean afterwards."""
+    left = [f"{INPUTS}/", task.predictions, *([task.replayed] if task.replay else [])]
+    return (IGNORED + "".join(f"/{path}\n" for path in left)).encode()
 
 
 def _write_files(home: Path, taken: Taken) -> None:

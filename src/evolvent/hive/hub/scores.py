@@ -22,7 +22,7 @@ from evolvent.hive.hub.events import record
 from evolvent.hive.hub.hub import Hub
 from evolvent.hive.hub.jobs import Job, close, enqueue, keep_payload, put_back
 from evolvent.hive.hub.reports import Report, read_report
-from evolvent.hive.hub.schema import jobs, runs, tasks
+from evolvent.hive.hub.schema import claims, jobs, runs, tasks
 from evolvent.hive.hub.times import now
 from evolvent.hive.shrink import interval
 from evolvent.hive.task import Direction
@@ -135,11 +135,19 @@ def _settle_measure(hub: Hub, connection: Connection, job: Job, reports: list[Re
         data={"sha": job.sha, "number": run["number"], "value": report.value, "why": report.why[:300]},
     )
     add_seconds(connection, job.task_id, run["agent_id"], report.seconds)
+    _end_claims(connection, run)
     _change_run(connection, job, _measured(report))
     is_first = report.is_scored and run["number"] == 1
     if is_first:
         _change_run(connection, job, {"is_kept": True, "kept_at": now()})
     recount(hub, connection, job.task_id)
+
+
+def _end_claims(connection: Connection, run: RowMapping) -> None:
+    """What an agent was trying before it submitted is known now."""
+    made = (claims.c.task_id == run["task_id"], claims.c.agent_id == run["agent_id"])
+    ended = update(claims).where(*made, claims.c.created_at <= run["created_at"], claims.c.expires_at > now())
+    connection.execute(ended.values(expires_at=now()))
 
 
 def _measured(report: Report) -> dict[str, Any]:
