@@ -38,7 +38,7 @@ The same command goes on where it was. Tasks are shipped ones (under seeds of th
 keys: home=hive tasks= workers=1 (0: others measure) database=PATH|postgresql://USER@HOST/NAME host=127.0.0.1
   public_url= registration=open|invited|closed alpha=0.05 (the chance that luck is ever kept) lease_s=60
   max_looks=5 (runs that may see the hold-out) max_attempts=5 (of a measurement whose worker or machine fails)""",
-    "work": """A worker sees what is sealed; `evolvent hive admin user NAME role=worker` makes a key for a machine you trust.
+    "work": """A worker sees what is sealed; `evolvent hive admin user NAME role=worker` makes a key for one you trust.
 Ctrl-C ends after the measurement at hand, a second one at once.
 
 keys: hub=URL (else $EVOLVENT_HIVE) key_file=FILE (else $EVOLVENT_HIVE_KEY) num=1 name= max_jobs=
