@@ -80,7 +80,15 @@ def test_a_board_shows_words_of_agents_and_obeys_none_of_them():
     screen, written = Screen(as_json=False), io.StringIO()
     screen.console = Console(file=written, force_terminal=True, width=200)
     interval = {"value": 0.5, "low": None, "high": None}
-    row = {"rank": 1, "measured": interval, "likely": interval, "holdout": None, "id": "a" * 40, "agent_id": "eve"}
+    row = {
+        "rank": 1,
+        "number": 2,
+        "measured": interval,
+        "likely": interval,
+        "holdout": None,
+        "id": "a" * 40,
+        "agent_id": "eve",
+    }
     stats = {"total_runs": 1, "total_official": 1, "improvements": 0}
     task = {"id": NAME, "metric": SPITE, "direction": "maximize", "stats": stats, "best_sha": "b" * 40}
     print_board(screen, task, [row | {"is_kept": None, "tldr": SPITE}])

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
-from evolvent.cli.main import Command
+from evolvent.cli.main import VERBS, Command
 from evolvent.errors import BadInput, nearest
 
 USAGE = {
@@ -95,7 +95,8 @@ def tell_help(words: Sequence[str]) -> str:
     """What `evolvent hive --help` and `evolvent hive DEED --help` print."""
     deed = next((word for word in words if word in DEEDS), None)
     if deed is None:
-        return f"usage: evolvent hive DEED ... [flags]\n\n{list_deeds(2)}\n\n`evolvent hive DEED --help` says more."
+        usage = f"usage: evolvent hive {VERBS['hive'][1]} ... [flags]"
+        return f"{usage}\n\n{list_deeds(2)}\n\n`evolvent hive DEED --help` says more."
     more = MORE.get(deed) or importlib.import_module(f"evolvent.cli.hive_{deed}").HELP
     flags = " ".join(["--json", *(f"--{name} N" for name, deeds in FLAGS.items() if deed in deeds)])
     return f"usage: evolvent hive {deed} {USAGE[deed]} [flags]\n\n{DEEDS[deed]}.\n\n{more}\n\nflags: {flags}"

@@ -35,7 +35,7 @@ VERBS = {
     "serve": ("an OpenAI-compatible server over a checkpoint", "CHECKPOINT [--port N]"),
     "hive": (
         "many agents improve one artifact, and nobody can forge a score",
-        "serve|work|join|swarm|new|open|board|demo",
+        "serve|work|join|swarm|new|open|board|admin|demo",
     ),
     "init": ("a new folder with a task source, a reward and an agent that run", "DIR"),
 }

@@ -2,6 +2,7 @@ import json
 import socket
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,15 @@ from evolvent.serve.door import background
 from hive.live import START, live_hub, make_slope
 
 
+def await_baselines(url, names):
+    """What an agent proposes depends on whether the baseline is measured."""
+    until = time.monotonic() + 60
+    with HubClient(url) as nobody:
+        while any(nobody.task(name)["best_score"] is None for name in names):
+            assert time.monotonic() < until, "the baselines were not measured"
+            time.sleep(0.05)
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("join")
@@ -34,6 +44,7 @@ def served(tmp_path_factory):
     ]
     with live_hub(folder, *tasks) as (hub, url):
         hub.limits.rates.clear()
+        await_baselines(url, [task.name for task in tasks])
         yield hub, url
 
 
@@ -92,7 +103,7 @@ def test_a_climber_goes_up_by_official_numbers_and_leaves_what_it_learned(served
 
 def test_agents_build_on_each_other_across_forks(served, tmp_path):
     _, url = served
-    first, _ = join(url, tmp_path / "first", proposer=Writes({"a": 6, "b": True}), limits=Limits(evaluations=1))
+    first, _ = join(url, tmp_path / "first", proposer=Writes({"a": 7, "b": True}), limits=Limits(evaluations=1))
     good = first.run().runs[0]
     second, _ = join(url, tmp_path / "second", limits=Limits(evaluations=1))
     [sha] = second.run().runs

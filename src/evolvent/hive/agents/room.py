@@ -137,15 +137,15 @@ def _walls() -> tuple[str, ...]:
             words += ["--ro-bind", str(path), str(path)]
     for name in ETC:
         words += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
-    for folder in (sys.base_prefix, sys.prefix):  # where the public client is installed
-        if not _is_seen(Path(folder), [Path("/usr")]):
-            words += ["--ro-bind", folder, folder]
     # a /proc that can be written would give whoever is root outside the machine's own settings, such as core_pattern
     words += ["--proc", "/proc", "--remount-ro", "/proc"]
     # what --dev makes may grow to half of the memory of the machine
     words += ["--dev", "/dev"]
     for folder in ("/dev/shm", "/tmp", "/var/tmp"):
         words += ["--size", str(TMP_BYTES), "--tmpfs", folder]
+    for folder in (sys.base_prefix, sys.prefix):  # where the public client is installed; it may lie below /tmp
+        if not _is_seen(Path(folder), [Path("/usr")]):
+            words += ["--ro-bind", folder, folder]
     words += ["--remount-ro", "/dev"]
     return tuple(words)
 
