@@ -263,3 +263,16 @@ def test_what_was_claimed_before_a_run_ends_once_it_is_measured(any_hub, tmp_pat
     desk.work(lambda *_: 0.5)
     with any_hub.database.read() as connection:
         assert {one["content"] for one in list_claims(connection, NAME)} == {"a tree", "another table"}
+
+
+def test_what_stands_sees_the_holdout_however_well_others_measured(hub, tmp_path):
+    desk = Desk(hub, tmp_path, "ann")
+    best = desk.enter("ann", "kept")
+    desk.work(lambda sha, _: 0.7 if sha == best else 0.5)
+    lucky = [desk.enter("ann", f"lucky {i}") for i in range(7)]
+    worth = {sha: (0.8 + i / 100, 0.5) for i, sha in enumerate(lucky)} | {best: (0.7, 0.7)}
+    desk.work(lambda sha, kind: worth.get(sha, (0.5, 0.5))[kind == "compare"])
+    assert desk.row()["best_sha"] == best
+    with hub.database.write() as connection:
+        seen = send_to_holdout(hub, connection, NAME)
+    assert set(seen) == {best, *lucky[-4:], desk.row()["base_sha"]}

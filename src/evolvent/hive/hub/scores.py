@@ -63,7 +63,8 @@ def recount(hub: Hub, connection: Connection, task_id: str) -> None:
 def send_to_holdout(hub: Hub, connection: Connection, task_id: str) -> list[str]:
     """Ask for the hold-out of the best runs that have not seen it, of `max_looks` over the life of a task.
 
-    The baseline sees it too: nobody chose it, so it costs no look. Of runs with the same tree the first stands for all.
+    What was kept as the best is among them. The baseline sees it too: nobody chose it, so it costs no look. Of runs with
+    the same tree the first stands for all.
     """
     columns = (runs.c.sha, runs.c.agent_id, runs.c.number, runs.c.value, runs.c.is_valid, runs.c.holdout)
     asked = set(
@@ -81,6 +82,9 @@ def send_to_holdout(hub: Hub, connection: Connection, task_id: str) -> list[str]
         if row.number > 1
     ]
     due = [run.commit for run in due_for_holdout(board, _direction(connection, task_id), hub.settings.max_looks)]
+    best = connection.execute(select(tasks.c.best_sha).where(tasks.c.id == task_id)).scalar_one()
+    if due and best not in asked and best not in due and any(run.commit == best for run in board):
+        due = [best, *due[:-1]]  # what stands is to be believed first, however others measured
     due += [row.sha for row in found if row.number == 1 and row.sha not in asked and row.sha not in due]
     record(connection, "hold-out asked", task=task_id, data={"num": len(due)})
     for sha in due:
