@@ -63,8 +63,8 @@ def recount(hub: Hub, connection: Connection, task_id: str) -> None:
 def send_to_holdout(hub: Hub, connection: Connection, task_id: str) -> list[str]:
     """Ask for the hold-out of the best runs that have not seen it, of `max_looks` over the life of a task.
 
-    What was kept as the best is among them. The baseline sees it too: nobody chose it, so it costs no look. Of runs with
-    the same tree the first stands for all.
+    What was kept as the best is among them. The baseline sees it too: nobody chose it, so it costs no look. Of runs
+    with the same tree the first stands for all.
     """
     columns = (runs.c.sha, runs.c.agent_id, runs.c.number, runs.c.value, runs.c.is_valid, runs.c.holdout)
     asked = set(
