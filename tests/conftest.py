@@ -12,6 +12,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background
 from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+# The same examples each time, so that a failure is about the change; `--hypothesis-profile explore` draws new ones.
+settings.register_profile("steady", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None, print_blob=True, max_examples=500)
+settings.load_profile("steady")
 
 ROOT = Path(__file__).resolve().parents[1]
 

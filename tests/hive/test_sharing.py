@@ -66,7 +66,8 @@ def test_an_effect_has_three_claims_over_paired_landscapes(monkeypatch):
     less, more, same = sharing.effect(SEED)
     assert [one.kind for one in (less, more, same)] == ["less", "greater", "equal"]
     assert less.treated == more.control
-    assert same.treated == same.control
+    assert same.treated == same.control == less.control
+    assert more.treated != same.treated, "the second claim has chance of its own"
     assert len(less.treated) == 3
 
 

@@ -2,11 +2,12 @@
 
 `evolvent effect evolvent.hive.sharing:effect seeds=0,1,...`
 
-All arms have the same agents with the same streams of chance, and take turns. They differ in nothing but in what an
-agent sees before it proposes: all official results so far, or the baseline and its own. The outcome is the number of
-evaluations of all agents together until one of them has found the top of a deceptive landscape. The game is played on
-the landscape itself; tests/hive/test_sharing.py plays one on a hub with its git, queue and sandbox, and finds the same
-evaluations one by one.
+All arms have the same agents on the same landscapes, who take turns. They differ in nothing but in what an agent sees
+before it proposes: all official results so far, or the baseline and its own. The outcome is the number of evaluations
+of all agents together until one of them has found the top of a deceptive landscape. Hidden agents are measured with
+chance of their own, so that the second claim is news; the third gives them the chance of those apart, where every
+single try has to be the same: that nothing leaks. The game is played on the landscape itself; one that
+tests/hive/test_sharing.py plays on a hub with its git, queue and sandbox has the same evaluations one by one.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from evolvent.seeds import derive, stream
 
 NUM_LANDSCAPES = 32  # of one seed
 CAP = 4000  # evaluations of all agents together, after which a race counts as this many
-TOLERANCE = 1.0  # evaluations
+EXACTLY = 0.5  # evaluations: less than one
 AGENTS: tuple[tuple[str, Callable[[Space], Searcher]], ...] = (
     ("climber-1", HillClimb),
     ("climber-2", HillClimb),
@@ -35,9 +36,13 @@ AGENTS: tuple[tuple[str, Callable[[Space], Searcher]], ...] = (
     ("breeder-2", Crossover),
 )
 SHARED, HIDDEN, APART = "shared", "hidden", "apart"
+SAME, OWN = "race", "another race"  # streams of chance
 METRIC = "evaluations of all agents until the top"
 HUB, BASELINE = "hub", "baseline"
 _CODE = ("sharing.py", "tricks.py", "agents/searchers.py", "space.py")
+
+
+Found = tuple[tuple[float, ...], Spent]  # evaluations, one number for each landscape, and what they took
 
 
 @dataclass(frozen=True)
@@ -71,33 +76,34 @@ def build() -> Setting:
 
 def effect(seed: int) -> list[Observation]:
     """Sharing against isolation on the same landscapes, and what is left of it when the context is hidden."""
-    found = {arm: _outcomes(seed, arm) for arm in (SHARED, APART, HIDDEN)}
+    shared, apart, again = (_outcomes(seed, arm) for arm in (SHARED, APART, HIDDEN))
+    hidden = _outcomes(seed, HIDDEN, OWN)
 
-    def compare(claim: str, kind: Kind, treated: str, control: str, tolerance: float | None = None) -> Observation:
-        (ours, spent), (theirs, spent_control) = found[treated], found[control]
+    def compare(claim: str, kind: Kind, treated: Found, control: Found, tolerance: float | None = None) -> Observation:
+        (ours, spent), (theirs, spent_control) = treated, control
         return Observation(
             claim, kind, METRIC, ours, theirs, spent, spent_control, unit="landscape", tolerance=tolerance
         )
 
     return [
-        compare("agents that read each other need fewer evaluations in all than agents apart", "less", SHARED, APART),
+        compare("agents that read each other need fewer evaluations in all than agents apart", "less", shared, apart),
         compare(
-            "agents of one hub that cannot see the others need more than those that can", "greater", HIDDEN, SHARED
+            "agents of one hub that cannot see the others need more than those that can", "greater", hidden, shared
         ),
-        compare("and as many as agents apart: hidden context takes all of the gain", "equal", HIDDEN, APART, TOLERANCE),
+        compare("with the same chance, try by try as agents apart: nothing leaks", "equal", again, apart, EXACTLY),
     ]
 
 
-def _outcomes(seed: int, arm: str) -> tuple[tuple[float, ...], Spent]:
+def _outcomes(seed: int, arm: str, chance: str = SAME) -> Found:
     start = time.perf_counter()
-    numbers = tuple(float(one.num_evaluations) for one in races(seed, arm))
+    numbers = tuple(float(one.num_evaluations) for one in races(seed, arm, chance))
     return numbers, Spent(seconds=time.perf_counter() - start)
 
 
-def races(seed: int, arm: str) -> Iterator[Race]:
+def races(seed: int, arm: str, chance: str = SAME) -> Iterator[Race]:
     """The games of one seed: each has a landscape and streams of chance of its own."""
     for number in range(NUM_LANDSCAPES):
-        yield race(draw_landscape(seed, number), derive(seed, "race", number), arm)
+        yield race(draw_landscape(seed, number), derive(seed, chance, number), arm)
 
 
 def race(landscape: Landscape, seed: int, arm: str, cap: int = CAP) -> Race:

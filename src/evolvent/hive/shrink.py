@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evolvent.errors import BadInput
 from evolvent.records import Estimate
@@ -26,23 +26,33 @@ def interval(values: Sequence[float]) -> Estimate:
     return Estimate(middle, middle - half, middle + half, num)
 
 
+def cut(found: Estimate, ends: tuple[float, float] | None) -> Estimate:
+    """The same interval, no wider than the metric can be; an end that nobody knows stays unknown."""
+    if ends is None:
+        return found
+    low = max(found.low, ends[0]) if math.isfinite(found.low) else found.low
+    high = min(found.high, ends[1]) if math.isfinite(found.high) else found.high
+    return replace(found, low=low, high=high)
+
+
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """What is needed of a run's cases: their mean, their number, and their squared distances from the mean, summed."""
+    """What `shrink` needs of a run's cases: their mean, number, and squared distances from the mean, summed."""
 
     mean: float
     num: int
     squares: float
 
 
-def shrink(runs: Sequence[Sequence[float]]) -> list[Estimate]:
-    """For each run of one task its likely true value, given its cases; see `shrink_moments`."""
-    if any(not run for run in runs):
-        raise BadInput("a run without numbers has no value", where="hive", wanted="at least one case each")
-    return shrink_moments([_moments(run) for run in runs])
+def moments(cases: Sequence[float]) -> Moments:
+    """The moments of a run's cases, at least one."""
+    if not cases:
+        raise BadInput("a run without numbers has no value", where="hive", wanted="at least one case")
+    mean = statistics.fmean(cases)
+    return Moments(mean, len(cases), math.fsum((case - mean) ** 2 for case in cases))
 
 
-def shrink_moments(runs: Sequence[Moments]) -> list[Estimate]:
+def shrink(runs: Sequence[Moments]) -> list[Estimate]:
     """For each run of one task its likely true value, given its cases and how much the runs differ beyond chance.
 
     Empirical Bayes: values vary between runs by `between`, found by the moments of DerSimonian and Laird (1986), and a
@@ -75,11 +85,6 @@ def student_t(freedom: int) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if _inside(middle, freedom) < LEVEL else (low, middle)
     return high
-
-
-def _moments(run: Sequence[float]) -> Moments:
-    mean = statistics.fmean(run)
-    return Moments(mean, len(run), (len(run) - 1) * statistics.variance(run) if len(run) > 1 else 0.0)
 
 
 def _drawn(run: Moments, within: float, between: float, middle: tuple[float, float]) -> Estimate:

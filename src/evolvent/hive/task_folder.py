@@ -174,10 +174,14 @@ def _build(table: dict[str, Any], files: dict[str, bytes], where: str) -> HiveTa
 
 def _budget(table: Any, where: str) -> Budget:
     known = list(Budget.__slots__)
-    if not isinstance(table, dict) or not {"evaluations", "seconds"} <= set(table):
-        wanted = "[budget] with evaluations and seconds"
-        raise BadInput("the task has no budget", where=f"{where}/{CONFIG}", got=table, wanted=wanted)
+    wanted = "[budget] with evaluations and seconds"
+    if not isinstance(table, dict):
+        raise BadInput("the budget is not a table", where=f"{where}/{CONFIG}", got=table, wanted=wanted)
     for key in table:
         if key not in known:
             raise BadInput(f"a budget has no {key!r}", where=f"{where}/{CONFIG}", got=key, cure=nearest(key, known))
+    for key in ("evaluations", "seconds"):
+        if key not in table:
+            got = ", ".join(table) or "an empty table"
+            raise BadInput(f"the budget has no {key}", where=f"{where}/{CONFIG}", got=got, wanted=wanted)
     return Budget(**table)

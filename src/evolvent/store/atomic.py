@@ -24,13 +24,14 @@ def _renew_token() -> None:
 
 os.register_at_fork(after_in_child=_renew_token)
 
+_ELSEWHERE = "name another folder: out= of a run, home= of a hub"
 _WHY = {
-    errno.ENOSPC: ("the disk is full", "free some space there, or send the run elsewhere with out=FOLDER"),
-    errno.EDQUOT: ("the disk quota is used up", "free some space there, or send the run elsewhere with out=FOLDER"),
-    errno.EFBIG: ("the file may not grow larger", "raise the file size limit (ulimit -f), or use out=FOLDER"),
-    errno.EROFS: ("the disk is read-only", "send the run elsewhere with out=FOLDER"),
-    errno.EACCES: ("writing there is not allowed", "change the permissions, or send the run elsewhere with out=FOLDER"),
-    errno.EPERM: ("writing there is not allowed", "change the permissions, or send the run elsewhere with out=FOLDER"),
+    errno.ENOSPC: ("the disk is full", f"free some space there, or {_ELSEWHERE}"),
+    errno.EDQUOT: ("the disk quota is used up", f"free some space there, or {_ELSEWHERE}"),
+    errno.EFBIG: ("the file may not grow larger", f"raise the file size limit (ulimit -f), or {_ELSEWHERE}"),
+    errno.EROFS: ("the disk is read-only", _ELSEWHERE),
+    errno.EACCES: ("writing there is not allowed", f"change the permissions, or {_ELSEWHERE}"),
+    errno.EPERM: ("writing there is not allowed", f"change the permissions, or {_ELSEWHERE}"),
 }
 
 
@@ -163,9 +164,7 @@ def disk_errors_at(path: Path) -> Iterator[None]:
 
 
 def _store_error(path: Path, code: int | None, error: Exception) -> StoreError:
-    why, cure = _WHY.get(
-        code or 0, ("it cannot be written", "check that disk, or send the run elsewhere with out=FOLDER")
-    )
+    why, cure = _WHY.get(code or 0, ("it cannot be written", f"check that disk, or {_ELSEWHERE}"))
     return StoreError(
         f"{path.name} was not written: {why}",
         where=str(path.parent.absolute()),

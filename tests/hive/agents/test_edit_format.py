@@ -59,6 +59,12 @@ def test_lines_can_be_taken_away_and_names_may_be_decorated():
     }
 
 
+def test_one_empty_line_in_place_of_others_is_a_line():
+    files = {"solve.py": "a\nb\n"}
+    assert read(block("a", ""), files).files == {"solve.py": "\nb\n"}
+    assert read(block("a", "").replace("\n\n", "\n"), files).files == {"solve.py": "b\n"}
+
+
 def test_a_file_line_inside_of_a_block_is_text():
     assert "FILE: other" in read(block("import sys", "# FILE: other")).files["solve.py"]
 
@@ -133,4 +139,4 @@ def test_a_block_changes_its_lines_and_no_others(lines, new, start, width):
     places = [i for i in range(len(lines)) if lines[i : i + len(old)] == old]
     assert len(places) == 1
     wanted = [*lines[: places[0]], *new, *lines[places[0] + len(old) :]]
-    assert edit.files["solve.py"].rstrip("\n") == "\n".join(wanted).rstrip("\n")
+    assert edit.files["solve.py"] == "\n".join(wanted) + "\n"

@@ -97,9 +97,9 @@ def _change(path: str, body: Sequence[str], text: str | None) -> str:
     return text
 
 
-def _blocks(path: str, body: Sequence[str]) -> list[tuple[str, str]]:
-    """Pairs of what to search and what to put there."""
-    blocks: list[tuple[str, str]] = []
+def _blocks(path: str, body: Sequence[str]) -> list[tuple[list[str], list[str]]]:
+    """Pairs of the lines to search and the lines to put there: none takes away, and one empty line is a line."""
+    blocks: list[tuple[list[str], list[str]]] = []
     parts: list[list[str]] = []  # none outside of a block, then one, then two
     for line in body:
         if not parts:
@@ -110,7 +110,7 @@ def _blocks(path: str, body: Sequence[str]) -> list[tuple[str, str]]:
         elif len(parts) == 1 and _MIDDLE.match(line):
             parts.append([])
         elif len(parts) == 2 and _REPLACE.match(line):
-            blocks.append(("\n".join(parts[0]), "\n".join(parts[1])))
+            blocks.append((parts[0], parts[1]))
             parts = []
         elif _SEARCH.match(line) or _REPLACE.match(line):
             raise BadInput("the marks of a block are out of order", where=path, got=line, wanted=_marks())
@@ -137,27 +137,27 @@ def _whole_file(path: str, body: Sequence[str]) -> str:
 # ---------------------------------------------------------------- one block
 
 
-def _replace(path: str, text: str | None, old: str, new: str) -> str:
+def _replace(path: str, text: str | None, old: Sequence[str], new: Sequence[str]) -> str:
+    sought = next((line for line in old if line.strip()), None)
     if text is None:
-        if old.strip():
+        if sought is not None:
             raise BadInput("there is no such file to search in", where=path, wanted="an empty SEARCH makes a new file")
-        return _ended(new)
-    if not old.strip():
+        return _ended("\n".join(new))
+    if sought is None:
         raise BadInput("an empty SEARCH stands everywhere", where=path, wanted="some lines of the file")
-    lines, sought = text.split("\n"), old.split("\n")
+    lines, got = text.split("\n"), one_line("\n".join(old), 200)
     for trim in (_as_it_is, str.rstrip):  # models drop the blanks at the end of a line
-        places = _places([trim(line) for line in lines], [trim(line) for line in sought])
+        places = _places([trim(line) for line in lines], [trim(line) for line in old])
         if len(places) == 1:
-            put = new.split("\n") if new else []
-            return "\n".join([*lines[: places[0]], *put, *lines[places[0] + len(sought) :]])
+            return "\n".join([*lines[: places[0]], *new, *lines[places[0] + len(old) :]])
         if places:
             raise BadInput(
-                f"the SEARCH text stands in the file {len(places)} times", where=path, got=one_line(old, 200),
+                f"the SEARCH text stands in the file {len(places)} times", where=path, got=got,
                 wanted="more lines around it, so that it is found once",
             )  # fmt: skip
-    close = difflib.get_close_matches(next(line for line in sought if line.strip()), lines, n=1, cutoff=0.4)
+    close = difflib.get_close_matches(sought, lines, n=1, cutoff=0.4)
     wanted = f"lines as they stand there, such as: {close[0]}" if close else "lines as they stand there"
-    raise BadInput("the SEARCH text is not in the file", where=path, got=one_line(old, 200), wanted=wanted)
+    raise BadInput("the SEARCH text is not in the file", where=path, got=got, wanted=wanted)
 
 
 def _places(lines: Sequence[str], sought: Sequence[str]) -> list[int]:

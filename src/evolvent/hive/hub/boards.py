@@ -14,7 +14,8 @@ from evolvent.hive.hub.asking import render
 from evolvent.hive.hub.hub import Hub
 from evolvent.hive.hub.runs import LISTED, tell_interval, tell_run
 from evolvent.hive.hub.schema import runs, tasks
-from evolvent.hive.shrink import Moments, shrink_moments
+from evolvent.hive.hub.tasks import find_range
+from evolvent.hive.shrink import Moments, cut, shrink
 from evolvent.hive.task import Direction
 from evolvent.records import Estimate
 
@@ -63,13 +64,13 @@ def leaderboard(connection: Connection, task_id: str, base: str, most: int = 20)
         select(*columns).where(runs.c.task_id == task_id, runs.c.value.is_not(None), runs.c.is_valid)
     ).all()
     sign = _direction(connection, task_id).sign
-    likely = shrink_moments([Moments(row.value, max(row.num_cases, 1), row.squares) for row in found])
+    likely = shrink([Moments(row.value, max(row.num_cases, 1), row.squares) for row in found])
     places = sorted(range(len(found)), key=lambda i: (-sign * found[i].value, found[i].number))[:most]
-    wanted = [found[i].sha for i in places]
+    wanted, ends = [found[i].sha for i in places], find_range(connection, task_id)
     asked = select(*LISTED).where(runs.c.task_id == task_id, runs.c.sha.in_(wanted))
     rows = {row["sha"]: row for row in connection.execute(asked).mappings()}
     return [
-        tell_run(rows[found[i].sha], base) | {"rank": rank, "likely": _tell(likely[i])}
+        tell_run(rows[found[i].sha], base) | {"rank": rank, "likely": _tell(cut(likely[i], ends))}
         for rank, i in enumerate(places, 1)
     ]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, and_, exists, func, insert, or_, select, update
 
-from evolvent.hive.hub.refusals import Refused, missing
+from evolvent.hive.hub.refusals import Refused
 from evolvent.hive.hub.schema import jobs, runs, tasks
 from evolvent.hive.hub.times import later, now
 from evolvent.hive.task import Direction
@@ -142,6 +142,4 @@ def _mine(job_id: int, ticket: str) -> tuple[Any, ...]:
 
 
 def _lost(job_id: int) -> Refused:
-    if job_id < 0:
-        return missing("job", job_id)
     return Refused(409, "this lease is over", where=f"job {job_id}", got="a lease of before", cure="drop the result")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,8 +22,9 @@ from evolvent.hive.hub.hub import Hub
 from evolvent.hive.hub.jobs import Job, close, enqueue, keep_payload, put_back
 from evolvent.hive.hub.reports import Report, read_report
 from evolvent.hive.hub.schema import claims, jobs, runs, tasks
+from evolvent.hive.hub.tasks import find_range
 from evolvent.hive.hub.times import now
-from evolvent.hive.shrink import interval
+from evolvent.hive.shrink import cut, interval, moments
 from evolvent.hive.task import Direction
 
 MAX_LOG = 16_000
@@ -66,7 +66,7 @@ def send_to_holdout(hub: Hub, connection: Connection, task_id: str) -> list[str]
     What was kept as the best is among them. The baseline sees it too: nobody chose it, so it costs no look. Of runs
     with the same tree the first stands for all.
     """
-    columns = (runs.c.sha, runs.c.agent_id, runs.c.number, runs.c.value, runs.c.is_valid, runs.c.holdout)
+    columns = (runs.c.sha, runs.c.number, runs.c.value, runs.c.is_valid, runs.c.holdout)
     asked = set(
         connection.execute(select(jobs.c.sha).where(jobs.c.task_id == task_id, jobs.c.kind == "holdout")).scalars()
     )
@@ -75,9 +75,13 @@ def send_to_holdout(hub: Hub, connection: Connection, task_id: str) -> list[str]
     first = {row.tree_digest or row.sha: row.sha for row in reversed(rows) if row.is_valid}
     found = [row for row in rows if row.sha in asked or first.get(row.tree_digest or row.sha, row.sha) == row.sha]
     board = [
-        BoardRun(task_id, row.sha, row.agent_id, row.number, values=(row.value,), is_valid=row.is_valid)
-        if row.holdout is None and row.sha not in asked
-        else BoardRun(task_id, row.sha, row.agent_id, row.number, None, None, (row.value,), (), (0.0,), row.is_valid)
+        BoardRun(
+            row.sha,
+            row.number,
+            row.value,
+            is_valid=row.is_valid,
+            is_looked_at=row.holdout is not None or row.sha in asked,
+        )
         for row in found
         if row.number > 1
     ]
@@ -95,28 +99,12 @@ def send_to_holdout(hub: Hub, connection: Connection, task_id: str) -> list[str]
 def count_again(connection: Connection, task_id: str) -> dict[str, Any]:
     """The counters of official numbers of a task, from its runs."""
     direction = _direction(connection, task_id)
-    columns = (
-        runs.c.sha,
-        runs.c.agent_id,
-        runs.c.number,
-        runs.c.value,
-        runs.c.is_valid,
-        runs.c.is_kept,
-        runs.c.kept_at,
-    )
+    columns = (runs.c.sha, runs.c.number, runs.c.value, runs.c.is_valid, runs.c.is_kept, runs.c.kept_at)
     found = connection.execute(select(*columns).where(runs.c.task_id == task_id, runs.c.value.is_not(None))).all()
     kept = sorted((row for row in found if row.is_kept), key=lambda row: row.kept_at or "")
     order = {row.sha: place for place, row in enumerate(kept)}
     board = [
-        BoardRun(
-            task_id,
-            row.sha,
-            row.agent_id,
-            order.get(row.sha, len(found) + row.number),
-            values=(row.value,),
-            is_valid=row.is_valid,
-            is_kept=bool(row.is_kept),
-        )
+        BoardRun(row.sha, order.get(row.sha, len(found) + row.number), row.value, row.is_valid, bool(row.is_kept))
         for row in found
     ]
     counters = count(board, direction)
@@ -140,7 +128,7 @@ def _settle_measure(hub: Hub, connection: Connection, job: Job, reports: list[Re
     )
     add_seconds(connection, job.task_id, run["agent_id"], report.seconds)
     _end_claims(connection, run)
-    _change_run(connection, job, _measured(report))
+    _change_run(connection, job, _measured(report, find_range(connection, job.task_id)))
     is_first = report.is_scored and run["number"] == 1
     if is_first:
         _change_run(connection, job, {"is_kept": True, "kept_at": now()})
@@ -154,7 +142,7 @@ def _end_claims(connection: Connection, run: RowMapping) -> None:
     connection.execute(ended.values(expires_at=now()))
 
 
-def _measured(report: Report) -> dict[str, Any]:
+def _measured(report: Report, ends: tuple[float, float] | None) -> dict[str, Any]:
     changed: dict[str, Any] = {
         "status": "success" if report.is_scored else "failed",
         "why": report.why[:2000],
@@ -165,16 +153,15 @@ def _measured(report: Report) -> dict[str, Any]:
         "verified_at": now(),
     }
     if report.is_scored:
-        shown = interval(report.numbers)
-        cases = report.cases
-        middle = statistics.fmean(cases)
+        shown = cut(interval(report.numbers), ends)
+        told = moments(report.cases)
         changed |= {
             "value": report.value,
             "low": shown.low if math.isfinite(shown.low) else None,
             "high": shown.high if math.isfinite(shown.high) else None,
             "numbers": json.dumps(report.numbers),
-            "num_cases": len(cases),
-            "squares": math.fsum((case - middle) ** 2 for case in cases),
+            "num_cases": told.num,
+            "squares": told.squares,
         }
     return changed
 
@@ -273,7 +260,7 @@ def _settle_holdout(hub: Hub, connection: Connection, job: Job, reports: list[Re
     record(
         connection, "hold-out", task=job.task_id, agent=run["agent_id"], data={"sha": job.sha, "value": report.value}
     )
-    shown = interval(report.numbers) if report.is_scored else None
+    shown = cut(interval(report.numbers), find_range(connection, job.task_id)) if report.is_scored else None
     kept: Mapping[str, Any] = {"why": report.why[:500]}
     if shown is not None:
         ends = [end if math.isfinite(end) else None for end in (shown.low, shown.high)]

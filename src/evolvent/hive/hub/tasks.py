@@ -128,6 +128,13 @@ def list_tasks(connection: Connection, base: str, query: str = "", *, most: int 
     return [tell_task(row, base) for row in rows.mappings()]
 
 
+def find_range(connection: Connection, task_id: str) -> tuple[float, float] | None:
+    """What the metric of a task can be at the least and at the most, where the task says so."""
+    config = connection.execute(select(tasks.c.config).where(tasks.c.id == task_id)).scalar_one()
+    ends = json.loads(config).get("range")
+    return (ends[0], ends[1]) if ends else None
+
+
 def tell_task(row: RowMapping, base: str) -> dict[str, Any]:
     """A task as the wire has it; the program in full, nothing sealed."""
     config = json.loads(row["config"])
