@@ -46,7 +46,7 @@ WRONG = [
     ("work --port 9", "no effect on work"),
     ("open", "one task"),
     ("open nothere hub=http://127.0.0.1:1", "no task and no folder"),
-    ("board", "one task"),
+    ("board golf packing", "one task"),
     ("board golf num=x hub=http://127.0.0.1:1", "not a whole number"),
     ("admin", "a key for somebody"),
     ("admin usr", "did you mean user"),
@@ -200,6 +200,9 @@ def test_people_and_tasks_are_looked_after_from_the_command_line(tmp_path, told,
         status, out, _ = told("hive", "board", "slope")
         assert status == 0 and "slope: worth, maximize" in out
         assert answered("hive", "board", "slope")["rows"] == []
+        status, out, _ = told("hive", "board")
+        assert status == 0 and ["slope", "worth", "maximize"] in [line.split()[:3] for line in out.splitlines()], out
+        assert [task["id"] for task in answered("hive", "board")["tasks"]] == ["slope"]
 
 
 def test_a_second_hub_in_one_folder_is_refused_and_harms_nothing(tmp_path, refused):

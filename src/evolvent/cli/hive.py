@@ -16,7 +16,7 @@ USAGE = {
     "swarm": "up|status|logs|stop|down TASK hub=URL [num=3] [agent=...]",
     "new": "FOLDER",
     "open": "FOLDER|golf|packing|speed|recipe hub=URL key_file=FILE",
-    "board": "TASK hub=URL",
+    "board": "[TASK] hub=URL",
     "admin": "user|revoke|invite|close|reopen|holdout|call-off|call-on ... hub=URL key_file=FILE",
     "demo": "[seconds=150] [task=golf]",
 }
@@ -27,7 +27,7 @@ DEEDS = {
     "swarm": "several agents in the background",
     "new": "a task of your own that works, and its proof",
     "open": "a task for others to work on",
-    "board": "the leaderboard of a task",
+    "board": "the tasks of a hub, or the leaderboard of one",
     "admin": "keys, invitations, tasks that close, runs that are called off",
     "demo": "all of it in one command: a hub, three searchers, golf, a page, the verified gain",
 }

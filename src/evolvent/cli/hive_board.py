@@ -1,4 +1,4 @@
-"""`evolvent hive board`: the leaderboard of a task, as the hub measured it."""
+"""`evolvent hive board`: the tasks of a hub, or the leaderboard of one, as the hub measured it."""
 
 from __future__ import annotations
 
@@ -18,20 +18,41 @@ MARKS = {True: "kept", False: "not kept", None: ""}
 
 
 def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
-    """Ask the hub, and print a table; with --json the rows."""
+    """Ask the hub, and print a table: of the task that is named, else of all tasks; with --json the rows."""
     from evolvent.hive.agents.client import HubClient
 
     refuse_fields(command, ("hub", "num"))
-    if len(words) != 1:
-        raise BadInput(
-            "board takes one task", where="evolvent hive board", got=" ".join(words) or "nothing", wanted="TASK"
-        )
+    if len(words) > 1:
+        raise BadInput("board takes one task", where="evolvent hive board", got=" ".join(words), wanted="TASK, or none")
     screen, num = Screen(as_json=command.json), max(1, whole(command.fields, "num", 10))
     with HubClient(hub_of(command.fields), patience_s=PATIENCE_S) as client:
+        if not words:
+            tasks = client.tasks()
+            print_tasks(screen, tasks)
+            return {"tasks": tasks}
         task = client.task(words[0])
         rows = client.leaderboard(words[0], per_page=min(num, MAX_ROWS))["rows"]
     print_board(screen, task, rows)
     return {"task": words[0], "rows": rows}
+
+
+def print_tasks(screen: Screen, tasks: list[dict[str, Any]]) -> None:
+    """The tasks of a hub, aligned: what is measured, what stands, and how many work on it."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    if not tasks:
+        screen.say("no task is open here; evolvent hive open FOLDER brings one")
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("task", "metric", "", "best", "runs", "agents", "state"):
+        table.add_column(name, justify="right" if name in ("best", "runs", "agents") else "left", no_wrap=True)
+    for task in tasks:
+        stats, best = task["stats"], task["best_score"]
+        metric, shown = escape(one_line(task["metric"], 30)), "" if best is None else f"{best:.5g}"
+        counted = (str(stats["total_runs"]), str(stats["agents_contributing"]))
+        table.add_row(task["id"], metric, task["direction"], shown, *counted, task["state"])
+    screen.console.print(table)
 
 
 def print_board(screen: Screen, task: Mapping[str, Any], rows: list[dict[str, Any]]) -> None:
