@@ -5,7 +5,11 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+TESTS := $(BIN)/python -m pytest -n 3 --dist loadgroup
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# Hundreds of processes of the tests import the same files: compiled once, they are read from __pycache__.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: run test check bench bench-peers docs light clean
 .DELETE_ON_ERROR:
@@ -14,14 +18,14 @@ run: .venv/.ready-run
 	$(BIN)/evolvent run $(ARGS)
 
 test: .venv/.ready-test
-	$(BIN)/python -m pytest -n 3 $(ARGS)
+	$(TESTS) $(ARGS)
 
 check: .venv/.ready-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python docs/generate.py --check
-	$(BIN)/python -m pytest -n 3 $(ARGS)
+	$(TESTS) $(ARGS)
 
 bench: .venv/.ready-bench
 	$(BIN)/python -m bench $(ARGS)

@@ -27,12 +27,25 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
+    for item in items:
+        keep_together(item)
     if config.getoption("--slow"):
         return
     skip = pytest.mark.skip(reason="slow: run with --slow")
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+def keep_together(item):
+    """Let one process have all tests that share what their module makes once, under `--dist loadgroup`.
+
+    `TOGETHER` of a module names a parameter: tests are kept together by its value.
+    """
+    if any(found[-1].scope == "module" for found in item._fixtureinfo.name2fixturedefs.values()):
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        part = params.get(getattr(item.module, "TOGETHER", None), "")
+        item.add_marker(pytest.mark.xdist_group(f"{item.module.__name__} {part}"))
 
 
 def save_tiny(folder, config_class, model_class, **more):

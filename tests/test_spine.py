@@ -58,14 +58,14 @@ def imports_of(tree, path):
                 yield from ((f"{base}.{a.name}", node.lineno) for a in node.names)
 
 
+@pytest.fixture(scope="module")
 def edges():
-    for path in sorted(HOME.rglob("*.py")):
-        tree = ast.parse(path.read_text("utf-8"))
-        for name, line in imports_of(tree, path):
-            yield path, line, module_name(path), name.removeprefix("evolvent").lstrip(".")
-
-
-EDGES = list(edges())
+    """Every import of ours by ours: file, line, who, whom."""
+    return [
+        (path, line, module_name(path), name.removeprefix("evolvent").lstrip("."))
+        for path in sorted(HOME.rglob("*.py"))
+        for name, line in imports_of(ast.parse(path.read_text("utf-8")), path)
+    ]
 
 
 def stage(module):
@@ -77,20 +77,20 @@ def test_every_module_belongs_to_a_stage_of_the_spine():
     assert stages <= set(SPINE), f"new stages need a place in the spine: {sorted(stages - set(SPINE))}"
 
 
-def test_imports_point_upstream_only():
+def test_imports_point_upstream_only(edges):
     wrong = [
         f"{path.relative_to(ROOT)}:{line} imports {name}: {stage(name)} comes after {stage(module)}"
-        for path, line, module, name in EDGES
+        for path, line, module, name in edges
         if stage(module) in SPINE and stage(name) in SPINE and (module, name) not in LISTINGS
         if SPINE.index(stage(name)) > SPINE.index(stage(module))
     ]
     assert not wrong, "\n" + "\n".join(wrong)
 
 
-def test_no_cycle_runs_between_stages():
+def test_no_cycle_runs_between_stages(edges):
     # follows from the order above, and is checked without it, so that a change of the order cannot hide one
     ahead = {
-        s: {stage(n) for _, _, m, n in EDGES if stage(m) == s and stage(n) in SPINE and (m, n) not in LISTINGS} - {s}
+        s: {stage(n) for _, _, m, n in edges if stage(m) == s and stage(n) in SPINE and (m, n) not in LISTINGS} - {s}
         for s in SPINE
     }
     while free := [s for s, needs in ahead.items() if not needs & ahead.keys()]:
@@ -118,10 +118,10 @@ def test_no_cycle_of_eager_imports_runs_within_a_stage():
     assert not needs, f"a cycle among {sorted(needs)}"
 
 
-def test_nobody_imports_a_recipe():
+def test_nobody_imports_a_recipe(edges):
     wrong = [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
-        for path, line, module, name in EDGES
+        for path, line, module, name in edges
         if stage(name) == "recipes" and (module, name) not in VARIATIONS | LISTINGS
     ]
     assert not wrong, "recipes are found by name, at the door:\n" + "\n".join(wrong)

@@ -13,10 +13,11 @@ def entry(*gaps, kind="greater", claim="a claim", **more):
 
 
 @pytest.mark.parametrize(
-    "made", [entry(1.0, 2.0, 3.0), entry(0.0, 0.0, 0.0), entry(0.1, -0.2, 0.0, kind="equal", tolerance=0.1)]
+    ("gaps", "more"),
+    [((1.0, 2.0, 3.0), {}), ((0.0, 0.0, 0.0), {}), ((0.1, -0.2, 0.0), {"kind": "equal", "tolerance": 0.1})],
 )
-def test_a_plot_is_whole_and_holds_zero_every_seed_and_the_interval(made):
-    [one] = made["contrasts"]
+def test_a_plot_is_whole_and_holds_zero_every_seed_and_the_interval(gaps, more):
+    [one] = entry(*gaps, **more)["contrasts"]
     drawing = ElementTree.fromstring(draw_contrast(one))
     classes = [part.get("class") for part in drawing.iter()]
     assert classes.count("seed") == 3 and classes.count("zero") == 1 and classes.count("whisker") == 1
