@@ -31,6 +31,17 @@ def test_a_job_is_leased_to_one_worker(desk):
     assert desk.order() is None and desk.run(desk.row()["base_sha"])["status"] == "running"
 
 
+def test_agents_take_turns_however_much_one_of_them_submits(desk):
+    desk.join("cy")
+    desk.work(lambda *_: 0.5)
+    mine = [desk.enter("ann", f"burst {i}") for i in range(4)]
+    others = [desk.enter("bob", "one"), desk.enter("bob", "two"), desk.enter("cy", "its own")]
+    order = [sha for kind, sha in desk.work(lambda *_: 0.4) if kind == "measure"]
+    assert order == [mine[0], others[0], others[2], mine[1], others[1], mine[2], mine[3]]
+    late = [desk.enter("ann", "later"), desk.enter("bob", "later still")]
+    assert [desk.order()["commit"] for _ in late] == late[::-1], "ann was served last"
+
+
 def test_a_worker_that_falls_silent_loses_its_job_and_its_result(desk):
     silent = desk.order()
     forward(desk)

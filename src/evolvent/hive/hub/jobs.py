@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, and_, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, Select, and_, exists, func, insert, or_, select, update
 
 from evolvent.hive.hub.refusals import Refused
-from evolvent.hive.hub.schema import jobs, runs, tasks
+from evolvent.hive.hub.schema import agents, jobs, runs, tasks
 from evolvent.hive.hub.times import later, now
 from evolvent.hive.task import Direction
 
@@ -49,7 +49,11 @@ def is_any_free(connection: Connection) -> bool:
 
 
 def take_lease(connection: Connection, worker: str, lease_s: float) -> Job | None:
-    """The oldest job that waits or whose worker fell silent; of comparisons one a task at a time."""
+    """A job that waits or whose worker fell silent; of comparisons one a task at a time.
+
+    Agents take turns: it is the oldest job of the one that was served longest ago, so that nobody who submits a
+    hundred runs at once keeps the others waiting.
+    """
     at = now()
     free = _is_free(at)
     other = jobs.alias()
@@ -60,8 +64,9 @@ def take_lease(connection: Connection, worker: str, lease_s: float) -> Job | Non
         other.c.lease_until > at,
         other.c.id != jobs.c.id,
     )
-    asked = select(jobs).where(free, or_(jobs.c.kind != "compare", ~is_compared)).order_by(jobs.c.id).limit(1)
-    row = connection.execute(asked.with_for_update(skip_locked=True)).mappings().first()
+    asked = _with_agents().where(free, or_(jobs.c.kind != "compare", ~is_compared))
+    asked = asked.order_by(agents.c.served_at, jobs.c.id).limit(1)
+    row = connection.execute(asked.with_for_update(of=jobs, skip_locked=True)).mappings().first()
     if row is not None and row["kind"] == "compare":  # two may have chosen two of one task in the same moment
         row = _choose_challenger(connection, row["task_id"], (free, ~is_compared))
     if row is None:
@@ -74,6 +79,7 @@ def take_lease(connection: Connection, worker: str, lease_s: float) -> Job | Non
         connection.execute(run.values(status="running"))
         seen = update(tasks).where(tasks.c.id == row["task_id"])
         connection.execute(seen.values(version=tasks.c.version + 1))
+    connection.execute(update(agents).where(agents.c.id == row["agent_id"]).values(served_at=at))
     payload = json.loads(row["payload"])
     return Job(row["id"], row["task_id"], row["sha"], row["kind"], row["attempt"] + 1, ticket, payload)
 
@@ -82,10 +88,15 @@ def _choose_challenger(connection: Connection, task_id: str, wanted: Sequence[An
     """Of the challengers that wait, the one that measured best: where it is kept, most of the others are settled."""
     locked = select(tasks.c.direction).where(tasks.c.id == task_id).with_for_update()
     is_less = Direction(connection.execute(locked).scalar_one()) is Direction.MINIMIZE
-    run = and_(runs.c.task_id == jobs.c.task_id, runs.c.sha == jobs.c.sha)
-    asked = select(jobs).join(runs, run).where(jobs.c.task_id == task_id, jobs.c.kind == "compare", *wanted)
+    asked = _with_agents().where(jobs.c.task_id == task_id, jobs.c.kind == "compare", *wanted)
     asked = asked.order_by(runs.c.value if is_less else runs.c.value.desc(), jobs.c.id).limit(1)
     return connection.execute(asked.with_for_update(of=jobs, skip_locked=True)).mappings().first()
+
+
+def _with_agents() -> Select[Any]:
+    """Jobs, each with the agent whose run it measures."""
+    run = and_(runs.c.task_id == jobs.c.task_id, runs.c.sha == jobs.c.sha)
+    return select(jobs, runs.c.agent_id).join(runs, run).join(agents, agents.c.id == runs.c.agent_id)
 
 
 def beat(connection: Connection, job_id: int, ticket: str, lease_s: float) -> None:

@@ -55,6 +55,7 @@ agents = Table(
     Column("registered_at", String(32), nullable=False),
     Column("last_seen_at", String(32), nullable=False),
     Column("num_runs", Integer, nullable=False, server_default="0"),
+    Column("served_at", String(32), nullable=False, server_default=""),  # when a worker last took up a run of its
     Column("revoked_at", String(32)),
 )
 
