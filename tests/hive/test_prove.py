@@ -54,8 +54,12 @@ def test_a_sound_task_passes_and_one_that_is_timed_need_not_repeat(fresh, tmp_pa
     [
         ({"public/solve.py": "import nothing_of_this_name"}, "ModuleNotFoundError: No module named 'nothing_of_this"),
         ({"sealed/score.py": SCORE.replace("def score(", "def scores(")}, "sealed/score.py has no function score"),
+        (
+            {"sealed/score.py": SCORE.replace("rows = read_json(predictions)", "rows = data / 0")},
+            "line 11 of sealed/score",
+        ),
     ],
-    ids=["artifact", "scorer"],
+    ids=["artifact", "scorer", "predictions"],
 )
 def test_an_author_reads_what_went_wrong_in_the_first_check(fresh, tmp_path, files, said):
     first = prove(make_task(tmp_path / "faulty", TASK, files), fresh.bench)[0]

@@ -58,7 +58,7 @@ def _checks(task: HiveTask, digest: str, bench: Bench) -> Iterator[Check]:
 def _tell_failure(result: SealedResult) -> str:
     """Why there is no number, and the last words of what ran, which are its author's own."""
     lines = [line.strip() for one in result.seeds for line in one.log.splitlines() if line.strip()]
-    return f"{result.why}; it printed last: {lines[-1][:200]}" if lines else result.why
+    return f"{result.why}; its log ends: {lines[-1][:200]}" if lines else result.why
 
 
 def _tell_values(first: tuple[float, ...], second: tuple[float, ...]) -> str:

@@ -157,7 +157,7 @@ def _run_seed(sandbox: Sandbox, task: HiveTask, scorer: Scorer, taken: Taken, se
         predictions_digest=hashlib.sha256(predictions).hexdigest() if predictions else "",
         wall_s=sum(one.usage.wall_s for one in played.ran),
         cpu_s=sum(one.usage.cpu_s for one in played.ran),
-        log=_tail("\n".join(one.stdout + one.stderr for one in played.ran)),
+        log=_tail("\n".join([*(one.stdout + one.stderr for one in played.ran), marks.log])),
     )
 
 

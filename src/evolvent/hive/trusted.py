@@ -28,10 +28,11 @@ SEALED, HOLDOUT = "sealed", "holdout"
 
 @dataclass(frozen=True)
 class Marks:
-    """What the scorer said about predictions: one number for each case, or why there is none."""
+    """What the scorer said about predictions: one number for each case, or why there is none; `log` is the owner's."""
 
     cases: tuple[float, ...] = ()
     why: str = ""
+    log: str = ""
 
 
 class Scorer:
@@ -83,7 +84,8 @@ class Scorer:
         asked["sizes"] = [len(one) for one in played.written]
         answer = self._ask(asked, b"".join(played.written))
         if "invalid" in answer:
-            return Marks(why=str(answer["invalid"]))
+            log = "".join(f"line {at} of sealed/score.py raised it\n" for at in answer.get("line", ()))
+            return Marks(why=str(answer["invalid"]), log=log)
         cases = tuple(answer["cases"])
         low, high = self.task.range or (-sys.float_info.max, sys.float_info.max)
         if not all(low <= number <= high for number in cases):

@@ -17,6 +17,7 @@ import types
 from pathlib import Path
 from typing import Any, NoReturn
 
+SCORER = "sealed/score.py"  # as its owner knows it
 MAX_CASES = 100_000
 
 
@@ -80,14 +81,14 @@ def _load(path: str) -> types.ModuleType:
     sys.modules["scoring"] = sys.modules["__main__"]  # for `from scoring import Invalid, read_json`
     scorer = types.ModuleType("scorer")
     scorer.__file__ = path
-    exec(compile(Path(path).read_bytes(), "sealed/score.py", "exec"), scorer.__dict__)
+    exec(compile(Path(path).read_bytes(), SCORER, "exec"), scorer.__dict__)
     return scorer
 
 
 def _answer(scorer: types.ModuleType, header: dict[str, Any], written: list[bytes]) -> dict[str, Any]:
     data = Path(header["data"])
     if not callable(getattr(scorer, header["verb"], None)):
-        raise TypeError(f"sealed/score.py has no function {header['verb']}")
+        raise TypeError(f"{SCORER} has no function {header['verb']}")
     if header["verb"] == "pose":
         files = scorer.pose(header["seed"], data)
         return {
@@ -100,7 +101,8 @@ def _answer(scorer: types.ModuleType, header: dict[str, Any], written: list[byte
     except Exception as error:
         # its questions were asked already and the baseline was scored: it is these predictions that it cannot read
         traceback.print_exc()  # not told: it may quote the predictions, and they the questions
-        return {"invalid": f"the scorer cannot read the predictions: {type(error).__name__}"}
+        at = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == SCORER]
+        return {"invalid": f"the scorer cannot read the predictions: {type(error).__name__}", "line": at[-1:]}
     return {"cases": _check_cases(found)}
 
 
