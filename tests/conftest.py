@@ -26,6 +26,7 @@ def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the tests that take more than a few seconds as well")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
 def pytest_collection_modifyitems(config, items):
     for item in items:
         keep_together(item)
@@ -45,7 +46,7 @@ def keep_together(item):
     if any(found[-1].scope == "module" for found in item._fixtureinfo.name2fixturedefs.values()):
         params = item.callspec.params if hasattr(item, "callspec") else {}
         part = params.get(getattr(item.module, "TOGETHER", None), "")
-        item.add_marker(pytest.mark.xdist_group(f"{item.module.__name__} {part}"))
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {part}".strip()))
 
 
 def save_tiny(folder, config_class, model_class, **more):

@@ -260,6 +260,7 @@ def test_vllm_that_does_not_start_says_how_to_install_it(tiny_qwen3):
 # ---------------------------------------------------------------- what is kept and shown
 
 
+@pytest.mark.slow
 def test_the_last_line_is_json_with_the_promised_keys():
     made = bench("packing", "mix=all alike", "--json")
     rows = json.loads(made.stdout.splitlines()[-1])

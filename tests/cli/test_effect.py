@@ -104,6 +104,7 @@ def test_ctrl_c_loses_no_seed_that_is_finished(answered, toy):
     assert calls(toy) == [0, 1, 1]
 
 
+@pytest.mark.slow
 def test_the_board_of_all_goes_on_from_what_is_kept(answered, toy):
     for name in (n for n in recipe_names() if effect_of(n) is not None):
         for seed in range(3):

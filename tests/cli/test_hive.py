@@ -164,6 +164,7 @@ def test_a_hub_ends_at_a_signal_also_with_listeners_and_workers_and_goes_on_with
         assert without_address(runs_of(hub.url)) == without_address(runs), "something was lost"
 
 
+@pytest.mark.slow
 @ON_LINUX
 def test_a_measurement_that_an_ended_hub_left_is_taken_up_at_once(tmp_path):
     make_slope(tmp_path / "task", more={"public/answer.py": f"import time\ntime.sleep(2)\n{ANSWER}"})

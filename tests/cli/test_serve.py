@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
 
 EVOLVENT = Path(sys.executable).with_name("evolvent")
 
@@ -46,6 +47,7 @@ def test_a_port_that_cannot_be_is_refused(tiny_run, refused):
     assert "--seed has no effect on serve" in refused("serve", tiny_run, "--seed", "1")
 
 
+@pytest.mark.slow
 def test_a_key_from_the_environment_is_asked_for(tiny_run):
     process = subprocess.Popen(
         [EVOLVENT, "serve", str(tiny_run), "--port", "0", "--json", "key_env=MY_KEY", "max_queue=3"],

@@ -146,7 +146,7 @@ def test_each_round_leaves_a_report_a_diagnosis_and_its_episodes(whole):
     assert not trained & {e.task.problem for e in (*first, *second)}
 
 
-@pytest.mark.parametrize("part", range(3))
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in (1, 2))])
 def test_a_run_with_an_arena_stopped_in_a_write_ends_with_the_same_bytes(whole, part, tmp_path):
     run, num_writes = whole
     place = stream(part, "stopped in the arena").randrange(num_writes * part // 3, num_writes * (part + 1) // 3) + 1

@@ -166,6 +166,7 @@ def test_an_agent_finds_its_folder_and_the_system_around_it(built, tmp_path):
     assert evidence["reward"] == 1.0, evidence
 
 
+@pytest.mark.slow
 def test_a_folder_that_a_container_hides_is_refused(engine, built):
     hidden = DOCKERFILE.replace("WORKDIR /workspace", "WORKDIR /tmp/x")
     task = task_of(hidden)

@@ -18,7 +18,7 @@ PATHS = (
     "/runs?view=deltas", "/feed", "/graph", "/skills", "/items", "/search?q=words", "",
 )  # fmt: skip
 AGENTS = ("ann", "bob", "cy")
-NUM_DEEDS = 40
+NUM_DEEDS = 30
 
 
 class Walk:

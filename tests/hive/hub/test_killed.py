@@ -164,9 +164,9 @@ def check(hub, acknowledged, num):
 
 
 def test_killed_at_random_nothing_acknowledged_is_lost_and_nothing_counts_twice(tmp_path):
-    hub, acknowledged, fleet = rounds(tmp_path, None, 10, 2.0)
+    hub, acknowledged, fleet = rounds(tmp_path, None, 6, 2.0)
     assert sum(fleet.num_killed.values()) >= 2
-    check(hub, acknowledged, 10)
+    check(hub, acknowledged, 6)
 
 
 @pytest.mark.slow
