@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
-TESTS := $(BIN)/python -m pytest -n 3 --dist loadgroup
+TESTS := $(BIN)/python -m pytest -n 3
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # Hundreds of processes of the tests import the same files: compiled once, they are read from __pycache__.

@@ -1,3 +1,4 @@
+import functools
 import os
 import signal
 
@@ -26,10 +27,7 @@ def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the tests that take more than a few seconds as well")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
 def pytest_collection_modifyitems(config, items):
-    for item in items:
-        keep_together(item)
     if config.getoption("--slow"):
         return
     skip = pytest.mark.skip(reason="slow: run with --slow")
@@ -38,15 +36,25 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(skip)
 
 
-def keep_together(item):
-    """Let one process have all tests that share what their module makes once, under `--dist loadgroup`.
+def pytest_xdist_make_scheduler(config, log):
+    """Let one process have all tests that share what their module makes once.
 
-    `TOGETHER` of a module names a parameter: tests are kept together by its value.
+    Where a module says TOGETHER, that is once for each value of a parameter.
     """
-    if any(found[-1].scope == "module" for found in item._fixtureinfo.name2fixturedefs.values()):
-        params = item.callspec.params if hasattr(item, "callspec") else {}
-        part = params.get(getattr(item.module, "TOGETHER", None), "")
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {part}".strip()))
+    if config.getoption("dist") != "load":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            path, _, test = nodeid.partition("::")
+            text = read(path)
+            if "TOGETHER =" in text:
+                return f"{path} {test.partition('[')[2]}"
+            return path if 'scope="module"' in text else nodeid
+
+    read = functools.cache(lambda path: (ROOT / path).read_text("utf-8"))
+    return Together(config, log)
 
 
 def save_tiny(folder, config_class, model_class, **more):

@@ -31,7 +31,7 @@ NAMES = sorted(m.name for m in pkgutil.iter_modules(evolvent.recipes.__path__))
 # what hardly depends on the recipe is asked of one of each kind, and of all with --slow
 KINDS = ("circle", "marti_chain", "openprm", "ppo", "ssrl", "vhg")
 FIRST = [pytest.param(name, marks=() if name in KINDS else pytest.mark.slow) for name in NAMES]
-TOGETHER = "name"  # tests of one recipe share its finished run
+TOGETHER = "name"  # one process has all tests of a recipe, which share its finished run: conftest.py
 KILLED = ("vhg",)  # two policies that learn; test_loop.py kills one agent at many places
 STAGES = "policies tasks envs rollouts rewards credit training evals synthesis curriculum models"
 
