@@ -10,9 +10,12 @@ import pytest
 
 from evolvent.dashboard import mount_pages
 from evolvent.hive.hub.app import make_app
+from evolvent.hive.hub.context import count_all
 from evolvent.hive.hub.events import record
 from evolvent.hive.hub.front import MAX_BODY_BYTES
 from evolvent.serve.door import background
+
+from .desk import Desk
 
 LINE = re.compile(r'^[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? -?[0-9.e+-]+$')
 
@@ -248,3 +251,11 @@ def test_streams_end_with_the_server(hub):
         assert next(lines) == ": hello"
     assert list(lines) == [""]
     stack.close()
+
+
+def test_the_hub_itself_is_none_of_its_agents(hub, tmp_path):
+    desk = Desk(hub, tmp_path, "ann", "bob")
+    desk.enter("ann", "one")
+    with hub.database.read() as connection:
+        counted = count_all(connection)
+    assert counted == {"total_agents": 2, "total_tasks": 1, "total_runs": 2, "total_posts": 2}

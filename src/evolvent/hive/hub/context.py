@@ -9,6 +9,7 @@ from sqlalchemy import Connection, func, select
 from evolvent.hive.hub.answers import FOREVER
 from evolvent.hive.hub.boards import unmeasured
 from evolvent.hive.hub.feed import list_posts
+from evolvent.hive.hub.identity import HOUSE
 from evolvent.hive.hub.schema import agents, claims, tasks
 from evolvent.hive.hub.skills import list_skills
 from evolvent.hive.hub.tasks import take_row, tell_task
@@ -42,8 +43,8 @@ def _active_claims(connection: Connection, task_id: str) -> list[dict[str, Any]]
 
 
 def count_all(connection: Connection) -> dict[str, int]:
-    """Agents, tasks and runs of the whole hub."""
-    num_agents = connection.execute(select(func.count()).select_from(agents)).scalar_one()
+    """Agents (the hub itself is none), tasks and runs of the whole hub."""
+    num_agents = connection.execute(select(func.count()).where(agents.c.id != HOUSE)).scalar_one()
     num_tasks, num_runs, num_posts = connection.execute(
         select(
             func.count(), func.coalesce(func.sum(tasks.c.num_runs), 0), func.coalesce(func.sum(tasks.c.num_posts), 0)
