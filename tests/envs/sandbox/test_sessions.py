@@ -209,7 +209,7 @@ def test_an_interrupted_call_ends_what_it_started_and_a_snapshot_brings_the_sess
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
-        assert time.monotonic() - start < 5.0
+        assert time.monotonic() - start < 9
         with pytest.raises(InfrastructureError, match="earlier call"):
             session.run("x")
         session.restore(state)
