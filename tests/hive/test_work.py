@@ -79,7 +79,7 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path):
-    made = Place(tmp_path, lease_s=0.9)
+    made = Place(tmp_path, lease_s=1.5)
     yield made
     made.close()
 
@@ -97,7 +97,7 @@ def test_a_worker_measures_what_waits_and_hands_it_in(place):
 
 
 def test_a_heartbeat_keeps_a_measurement_that_takes_longer_than_its_lease(place):
-    place.open_task(answer=SLOW.format(seconds=1.6))
+    place.open_task(answer=SLOW.format(seconds=2.4))
     with place.open() as url:
         first, second = place.worker(url, "first"), place.worker(url, "second")
         working = threading.Thread(target=first.run, kwargs={"max_jobs": 1})
@@ -109,14 +109,14 @@ def test_a_heartbeat_keeps_a_measurement_that_takes_longer_than_its_lease(place)
 
 
 def test_a_result_is_handed_in_after_the_hub_was_away_and_came_back(place):
-    place.open_task(answer=SLOW.format(seconds=0.8))
+    place.open_task(answer=SLOW.format(seconds=1.0))
     with place.open() as url:
         worker = place.worker(url)
         working = threading.Thread(target=worker.run, kwargs={"max_jobs": 1})
         working.start()
         place.await_lease()
     place.restart()
-    time.sleep(1.0)  # the worker is done by now, and finds nobody
+    time.sleep(1.2)  # the worker is done by now, and finds nobody
     with place.open():
         place.await_score()
         working.join(30)
