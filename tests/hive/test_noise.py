@@ -140,6 +140,15 @@ def test_more_tries_need_more_seeds_and_too_few_say_so():
     assert kept.is_kept and kept.why.startswith("better on 6 of 6 seeds") and kept.gain.value == 1.0
 
 
+@pytest.mark.parametrize("number", [1, 100, 10_000, 14_653, 14_654, 20_000, 58_616, 100_000])
+@pytest.mark.parametrize("width", [None, 2.0])
+def test_a_comparison_is_given_as_many_seeds_as_can_decide_it(number, width):
+    rule = KeepRule(width=width)
+    num = rule.num_seeds(number)
+    assert num >= rule.num_pairs(number) + rule.num_spare
+    assert rule.decide([width or 1.0] * num, [0.0] * num, number=number, direction=UP).is_kept, num
+
+
 def test_where_less_is_better_less_is_kept():
     less, more = [1.0, 1.1, 1.2, 1.0, 1.1, 1.2], [2.0, 2.1, 2.2, 2.0, 2.1, 2.2]
     rule = KeepRule()

@@ -57,7 +57,7 @@ invite uses=1                            a code with which agents may register
 revoke AGENT                             end an agent; its runs stay
 close TASK | reopen TASK                 no more submissions, submissions again
 holdout TASK                             the best runs see the hold-out, each once
-call-off TASK RUN | call-on TASK RUN     take a run off the board, put it back
+call-off TASK RUN | call-on TASK RUN     take a run off the board; put it back, and ask again for what was given up
 
 keys: hub=URL key_file=FILE (serve prints where that of the admin lies)""",
     "demo": """The search takes so many seconds, all of it about twice as long. Ctrl-C ends the search early.

@@ -17,6 +17,7 @@ from evolvent.errors import BadInput, EvolventError
 from evolvent.hive.commits import take
 from evolvent.hive.hub.hub import Hub
 from evolvent.hive.hub.identity import HOUSE
+from evolvent.hive.hub.jobs import is_compared_soon
 from evolvent.hive.hub.repositories import Repositories, name_base, name_fork
 from evolvent.hive.hub.runs import LISTED, find_run, tell_run
 from evolvent.hive.hub.schema import runs
@@ -39,7 +40,7 @@ def read_run(connection: Connection, task_id: str, prefix: str) -> Said:
     parent = _find(connection, task_id, row["parent_sha"])
     asked = select(*LISTED).where(runs.c.task_id == task_id, runs.c.parent_sha == row["sha"]).order_by(runs.c.number)
     children = [tell_run(one, "") for one in connection.execute(asked).mappings()]
-    if _waits(run, said["task"], said["is_more_better"]):
+    if is_compared_soon(connection, task_id, row["sha"]):
         run["verification_status"] = "comparing"
     numbers = json.loads(row["numbers"]) if row["is_valid"] else []
     return said | {
@@ -53,14 +54,6 @@ def read_run(connection: Connection, task_id: str, prefix: str) -> Said:
         "comparison": tell_comparison(connection, task_id, run["comparison"], scale),
         "comments": read_threads(connection, row["post_id"], per_page=NUM_COMMENTS)[0] if row["post_id"] else [],
     }
-
-
-def _waits(run: Mapping[str, Any], task: Mapping[str, Any], is_more_better: bool) -> bool:
-    """Whether a run measured better than the best, and nobody has compared the two yet."""
-    best = task["best_score"]
-    if not run["verified"] or run["is_kept"] is not None or best is None:
-        return False
-    return bool(run["verified_score"] > best if is_more_better else run["verified_score"] < best)
 
 
 def tell_comparison(connection: Connection, task_id: str, said: Mapping[str, Any] | None, scale: Scale) -> list[Any]:

@@ -69,9 +69,7 @@ def _walk(objects: _Objects, root: str, mutable: tuple[str, ...], budget: Budget
     """The files at these paths, and not one step into any other folder."""
     wanted = [tuple(path.split("/")) for path in mutable]
     room, num, folders, seen = budget.artifact_bytes, 0, [("", root)], set[str]()
-    for num_trees, (folder, tree) in enumerate(folders):  # grows while it is walked
-        if num_trees > MAX_TREES:
-            raise _Refused(f"the artifact has more than {MAX_TREES} folders")
+    for folder, tree in folders:  # grows while it is walked
         for mode, path, name in _entries(objects, tree, folder):
             parts = tuple(path.split("/"))
             is_inside = any(parts[: len(one)] == one for one in wanted)
@@ -80,6 +78,8 @@ def _walk(objects: _Objects, root: str, mutable: tuple[str, ...], budget: Budget
             _check_entry(path, mode, is_inside, seen)
             if mode == FOLDER:
                 folders.append((path, name))
+                if len(folders) > MAX_TREES:  # a tree of a few bytes can name thousands, over and over
+                    raise _Refused(f"the artifact has more than {MAX_TREES} folders")
                 continue
             data = objects.read(name, "blob", room)
             room, num = room - len(data), num + 1

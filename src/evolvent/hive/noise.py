@@ -76,6 +76,16 @@ class KeepRule:
             num += 1
         return num
 
+    def num_seeds(self, number: int) -> int:
+        """How many fresh seeds this comparison is given: the fewest and the spare ones, and never too many to decide.
+
+        The exact test ends at 36 pairs; what is beyond needs more of them for the same level.
+        """
+        level, num = self.level(number), self.num_pairs(number) + self.num_spare
+        while self._p([self.width or 1.0] * num) > level:
+            num += 1
+        return num
+
     def decide(
         self, challenger: Sequence[float], incumbent: Sequence[float], *, number: int, direction: Direction
     ) -> Decision:

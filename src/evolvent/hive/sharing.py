@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from statistics import fmean
 
 from evolvent.effects.versions import digest_of
 from evolvent.evals.contrast import Kind, Observation, Spent
@@ -141,13 +140,3 @@ def _baseline(landscape: Landscape) -> Tried:
 def _evaluate(landscape: Landscape, agent: str, move: Move, number: int) -> Tried:
     parent = move.parent.commit if move.parent else None
     return Tried(move.point, landscape.worth(move.point), agent, f"run {number}", parent, number)
-
-
-def tell(seeds: Sequence[int]) -> str:
-    """For a person: the mean of each arm over these seeds, and how many races the cap ended."""
-    lines = []
-    for arm in (SHARED, HIDDEN, APART):
-        found = [one for seed in seeds for one in races(seed, arm)]
-        mean, num_capped = fmean(one.num_evaluations for one in found), sum(not one.is_won for one in found)
-        lines.append(f"{arm:<8} {mean:7.1f} evaluations, {num_capped} of {len(found)} ended by the cap")
-    return "\n".join(lines)

@@ -1,6 +1,7 @@
 """Attacks on a hub by time, order, statistics and the web: what is sealed stays sealed, and nobody stops the others."""
 
 import contextlib
+import shutil
 import threading
 import time
 
@@ -11,14 +12,15 @@ from sqlalchemy import select, update
 from evolvent.hive.hub.app import make_app
 from evolvent.hive.hub.hub import open_hub
 from evolvent.hive.hub.refusals import Refused
-from evolvent.hive.hub.schema import runs
+from evolvent.hive.hub.schema import jobs, runs
 from evolvent.hive.hub.scores import send_to_holdout
 from evolvent.hive.hub.tasks import change_task
+from evolvent.hive.hub.times import later
 from evolvent.hive.sealed import Bench
 from evolvent.hive.task_folder import Shelf
 from evolvent.hive.work import Worker
 from evolvent.serve.door import background
-from hive.forge import HONEST, LABELS, PREDICT, make_task
+from hive.forge import HONEST, LABELS, PREDICT, blob, commit_tree, make_task, tree
 from hive.hub.desk import NAME, Desk, report
 
 RIGHT = PREDICT + f"predict({LABELS})\n"
@@ -95,6 +97,51 @@ def test_a_best_that_breaks_on_purpose_once_it_stands_is_not_the_best_for_ever(d
         desk.work(lambda sha, kind: 0.7 if sha == mine and kind == "measure" else values.get(sha, 0.5))
     assert desk.row()["best_sha"] == hers, desk.run(hers)
     assert desk.run(mine)["is_kept"] is False and "invalid" in desk.run(mine)["comparison"]
+
+
+def test_a_best_that_breaks_is_looked_at_twice_however_often_a_worker_was_lost_before(desk):
+    mine, hers = lead_by_eve(desk)
+    desk.work(lambda sha, kind: 0.9 if sha == hers else 0.5, most=1)
+    for _ in range(desk.hub.settings.max_attempts - 1):
+        assert desk.order()["kind"] == "compare"
+        with desk.hub.database.write() as connection:
+            connection.execute(update(jobs).values(lease_until=later(-10)))
+    for _ in range(3):
+        desk.work(lambda sha, kind: "late" if sha == mine else 0.9 if sha == hers else 0.5)
+        desk.hasten()
+    assert desk.row()["best_sha"] == hers and "twice" in desk.run(mine)["comparison"]
+
+
+def test_nobody_stands_before_the_baseline_is_measured(desk):
+    """Else whoever is measured while the baseline waits for another attempt would be the best without a comparison."""
+    baseline, sha = desk.order(), desk.enter("eve", "early")
+    desk.work(lambda *_: 0.9)
+    assert desk.run(sha)["value"] == 0.9 and desk.row()["best_sha"] is None
+    desk.settle(baseline, [report(0.5)])
+    assert desk.row()["best_sha"] == desk.row()["base_sha"]
+    assert desk.work(lambda *_: 0.5) == [("compare", sha)] and desk.row()["best_sha"] == desk.row()["base_sha"]
+
+
+def test_a_few_bytes_that_name_endless_folders_are_no_artifact_and_stop_nobody(lone):
+    """Trees that name one another thousands of times cost nothing to push, and would take for ever to walk."""
+    fork = lone.hub.repositories.path(f"fork--{NAME}--eve")
+    inner = tree(fork, [("100644", "x", blob(fork, "x"))])
+    for _ in range(3):
+        inner = tree(fork, [("40000", f"{i:04d}", inner) for i in range(4000)])
+    bomb = commit_tree(fork, tree(fork, [("40000", "solve.py", inner)]))
+    lone.note("eve", bomb)
+    lone.submit("eve", bomb)
+    hers = lone.enter("ann", "honest")
+    lone.work(lambda *_: 0.5)
+    assert "more than 512 folders" in lone.run(bomb)["why"] and lone.run(hers)["value"] == 0.5
+
+
+def test_a_run_whose_repository_is_broken_keeps_nobody_waiting(lone):
+    lone.work(lambda *_: 0.5)
+    sha, hers = lone.enter("eve", "gone"), lone.enter("ann", "honest")
+    shutil.rmtree(lone.hub.repositories.path(f"fork--{NAME}--eve") / "objects")
+    lone.work(lambda *_: 0.5)
+    assert lone.run(hers)["value"] == 0.5 and lone.run(sha)["value"] is None
 
 
 def test_a_best_that_was_late_once_on_a_busy_machine_stays(desk):

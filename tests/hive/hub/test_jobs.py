@@ -1,10 +1,12 @@
 import pytest
 from sqlalchemy import update
 
-from evolvent.hive.hub.jobs import beat, enqueue, take_back
+from evolvent.hive.hub.jobs import beat, enqueue, is_compared_soon, take_back
 from evolvent.hive.hub.refusals import Refused
+from evolvent.hive.hub.runs import call_off
 from evolvent.hive.hub.schema import jobs
-from evolvent.hive.hub.scores import give_up
+from evolvent.hive.hub.scores import give_up as end
+from evolvent.hive.hub.scores import send_to_holdout
 from evolvent.hive.hub.times import later
 from hive.hub.desk import NAME, Desk, report
 
@@ -17,7 +19,7 @@ def desk(any_hub, tmp_path):
 def fail(desk, order, *, is_retryable=True):
     with desk.hub.database.write() as connection:
         job = take_back(connection, order["id"], order["lease"])
-        give_up(desk.hub, connection, job, "the machine broke", is_retryable=is_retryable)
+        end(desk.hub, connection, job, "the machine broke", is_retryable=is_retryable)
 
 
 def forward(desk, seconds=10_000):
@@ -93,6 +95,54 @@ def test_an_artifact_that_kills_its_workers_does_not_kill_them_for_ever(desk):
         forward(desk)
     assert desk.order() is None
     assert "fell silent" in desk.run(desk.row()["base_sha"])["why"]
+
+
+def give_up(desk, order):
+    fail(desk, order, is_retryable=False)
+
+
+def put_back(desk, sha):
+    with desk.hub.database.write() as connection:
+        call_off(desk.hub, connection, NAME, sha, True, None)
+
+
+def test_what_was_given_up_is_asked_for_again_by_who_puts_the_run_back(desk):
+    base = desk.row()["base_sha"]
+    give_up(desk, desk.order())
+    assert desk.order() is None and desk.run(base)["status"] == "error"
+    put_back(desk, base)
+    assert desk.run(base)["status"] == "pending" and desk.work(lambda *_: 0.5) == [("measure", base)]
+    sha = desk.enter("ann", "better")
+    desk.work(lambda *_: 0.9, most=1)
+    give_up(desk, desk.order())
+    assert desk.run(sha)["is_kept"] is False and "could not compare" in desk.run(sha)["comparison"]
+    put_back(desk, sha)
+    assert desk.work(lambda one, _: 0.9 if one == sha else 0.5) == [("compare", sha)]
+    assert desk.row()["best_sha"] == sha
+    with desk.hub.database.write() as connection:
+        send_to_holdout(desk.hub, connection, NAME)
+    give_up(desk, desk.order())
+    desk.work(lambda *_: 0.5)
+    lost = next(one for one in (sha, base) if desk.run(one)["holdout"] is None)
+    put_back(desk, lost)
+    assert desk.work(lambda *_: 0.5) == [("holdout", lost)] and desk.run(lost)["holdout"]
+
+
+def test_a_run_is_being_compared_for_as_long_as_somebody_will(desk):
+    desk.work(lambda *_: 0.5)
+    sha = desk.enter("ann", "better")
+
+    def is_comparing():
+        with desk.hub.database.read() as connection:
+            return is_compared_soon(connection, NAME, sha)
+
+    assert not is_comparing()
+    desk.work(lambda *_: 0.9, most=1)
+    assert is_comparing()
+    order = desk.order()
+    assert is_comparing()
+    give_up(desk, order)
+    assert not is_comparing()
 
 
 def test_the_same_is_asked_once(desk):

@@ -20,7 +20,7 @@ from evolvent.errors import BadInput, InfrastructureError
 from evolvent.hive.agents.client import HubClient
 from evolvent.hive.agents.looking import OPEN, Window
 from evolvent.hive.agents.proposer import Proposal, Proposer, Wire
-from evolvent.hive.agents.telling import beats, tell_finding
+from evolvent.hive.agents.telling import tell_finding
 from evolvent.hive.agents.terms import How, Limits, Summary
 from evolvent.hive.agents.unfinished import Unfinished, forget, keep, recall
 from evolvent.hive.agents.worktree import WorkTree, open_tree, read_fork
@@ -137,11 +137,7 @@ class Member:
             run = self.client.run(self.task, commit)
             if run["verification_status"] not in OPEN:
                 until = until or time.monotonic() + KEPT_WAIT_S
-                if (
-                    run["is_kept"] is not None
-                    or not beats(run, self.client.task(self.task))
-                    or time.monotonic() > until
-                ):
+                if not run.get("is_comparing") or time.monotonic() > until:
                     return run
             if self.stop.wait(pause_s):
                 return None

@@ -27,6 +27,7 @@ from evolvent.hive.hub.asking import (
 )
 from evolvent.hive.hub.entry import enter
 from evolvent.hive.hub.identity import User, find_agent
+from evolvent.hive.hub.jobs import is_compared_soon
 from evolvent.hive.hub.places import base_url, upstream_url
 from evolvent.hive.hub.recent import Kept
 from evolvent.hive.hub.runs import Submission, call_off, find_run, tell_run
@@ -68,9 +69,10 @@ async def submit_run(hub: TheHub, request: Request, task_id: TaskId, said: Submi
     def work(connection: Connection) -> tuple[Mapping[Any, Any], bool]:
         agent = known_agent(request, find_agent(connection, token) if token else None)
         hub.limits.spend("submit", agent["id"])
-        if is_long_unseen(agent):
+        entered = enter(hub, connection, task_id, agent["id"], words)
+        if is_long_unseen(agent):  # last, as a lease does: who locks the task first never waits for one who waits
             note_seen(connection, agent["id"])
-        return enter(hub, connection, task_id, agent["id"], words)
+        return entered
 
     row, is_new = await wrap_future(hub.database.together(work))
     told = tell_run(row, base_url(request)) | {"message": row["message"]}
@@ -119,9 +121,11 @@ def show(hub: TheHub, request: Request, caller: Caller, task_id: TaskId, sha: Sh
     with hub.database.read() as connection:
         task = take_row(connection, task_id)
         row = find_run(connection, task_id, sha)
+        is_comparing = is_compared_soon(connection, task_id, row["sha"])
     may_see = caller is not None and (caller.is_admin or caller.id == task["owner_id"])
     told = tell_run(row, base) | {"message": row["message"], "log": row["log"] if may_see else ""}
-    return as_json(told | {"repo_url": upstream_url(base, task_id), "base_sha": task["base_sha"]})
+    told |= {"repo_url": upstream_url(base, task_id), "base_sha": task["base_sha"], "is_comparing": is_comparing}
+    return as_json(told)
 
 
 @router.patch("/runs/{sha}")

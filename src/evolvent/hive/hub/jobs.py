@@ -66,9 +66,14 @@ def take_lease(connection: Connection, worker: str, lease_s: float) -> Job | Non
     )
     asked = _with_agents().where(free, or_(jobs.c.kind != "compare", ~is_compared))
     asked = asked.order_by(agents.c.served_at, jobs.c.id).limit(1)
-    row = connection.execute(asked.with_for_update(of=jobs, skip_locked=True)).mappings().first()
-    if row is not None and row["kind"] == "compare":  # two may have chosen two of one task in the same moment
+    row = connection.execute(asked).mappings().first()
+    if row is None:
+        return None
+    if row["kind"] == "compare":  # nothing is locked yet: the best challenger must be free for whoever comes first
         row = _choose_challenger(connection, row["task_id"], (free, ~is_compared))
+    else:
+        others = asked.where(jobs.c.kind != "compare").with_for_update(of=jobs, skip_locked=True)
+        row = connection.execute(others).mappings().first()
     if row is None:
         return None
     ticket = secrets.token_urlsafe(24)
@@ -133,6 +138,19 @@ def put_back(connection: Connection, job: Job, error: str, *, is_retryable: bool
     state |= {"error": error[:4000], "finished_at": None if goes_on else now()}
     connection.execute(update(jobs).where(jobs.c.id == job.id).values(state))
     return goes_on
+
+
+def revive(connection: Connection, task_id: str, sha: str) -> list[str]:
+    """Ask again for what was given up of a run; the kinds of it."""
+    dead = (jobs.c.task_id == task_id, jobs.c.sha == sha, jobs.c.state == "dead")
+    fresh = {"state": "waiting", "attempt": 0, "not_before": now(), "error": "", "finished_at": None}
+    return list(connection.execute(update(jobs).where(*dead).values(fresh).returning(jobs.c.kind)).scalars())
+
+
+def is_compared_soon(connection: Connection, task_id: str, sha: str) -> bool:
+    """Whether a comparison of a run waits, or is being made."""
+    asked = select(jobs.c.id).where(jobs.c.task_id == task_id, jobs.c.sha == sha, jobs.c.kind == "compare")
+    return connection.execute(asked.where(jobs.c.state.in_(("waiting", "leased")))).first() is not None
 
 
 def count_jobs(connection: Connection) -> dict[str, int]:

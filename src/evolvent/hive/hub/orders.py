@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, select, update
 
+from evolvent.errors import EvolventError
 from evolvent.hive.commits import Taken
 from evolvent.hive.hub.hub import Hub
 from evolvent.hive.hub.identity import HOUSE
@@ -24,7 +25,14 @@ def next_order(hub: Hub, connection: Connection, worker: str) -> dict[str, Any] 
     while (job := take_lease(connection, worker, hub.settings.lease_s)) is not None:
         if job.attempt > hub.settings.max_attempts:
             give_up(hub, connection, job, "its workers fell silent", is_retryable=False)
-        elif order := _order(hub, connection, job):
+            continue
+        try:
+            with connection.begin_nested():
+                order = _order(hub, connection, job)
+        except EvolventError as error:  # no run may keep the others waiting
+            give_up(hub, connection, job, f"its commit could not be read: {error.what}", is_retryable=True)
+            continue
+        if order:
             return order
     return None
 
@@ -77,7 +85,7 @@ def _against(
         connection.execute(update(runs).where(*key).values(compared_with=best))
     number = job.payload["number"]
     rule = hub.settings.rule
-    seeds = fresh_seeds(hub.secret, task.digest, number, rule.num_pairs(number) + rule.num_spare)
+    seeds = fresh_seeds(hub.secret, task.digest, number, rule.num_seeds(number))
     old = _take(hub, task, _find(connection, job.task_id, best))
     return order | {"seeds": list(seeds), "incumbent": {"commit": best, "files": _pack(old)}}
 

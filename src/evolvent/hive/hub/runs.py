@@ -15,7 +15,7 @@ from evolvent.hive.hub import budgets
 from evolvent.hive.hub.events import record
 from evolvent.hive.hub.feed import post
 from evolvent.hive.hub.hub import Hub
-from evolvent.hive.hub.jobs import enqueue
+from evolvent.hive.hub.jobs import enqueue, revive
 from evolvent.hive.hub.places import fork_url
 from evolvent.hive.hub.refusals import Refused, missing
 from evolvent.hive.hub.schema import agents, commits, runs, tasks
@@ -157,12 +157,20 @@ def tell_interval(value: float | None, low: float | None, high: float | None, nu
 
 
 def call_off(hub: Hub, connection: Connection, task_id: str, sha: str, is_valid: bool, by: int | None) -> str:
-    """Take a run off the board, or put it back; best and improvements are counted again. Its full name."""
+    """Take a run off the board, or put it back; best and improvements are counted again. Its full name.
+
+    Whoever puts a run back asks again for what was given up of it.
+    """
     from evolvent.hive.hub.scores import recount  # scores settle what is submitted here
 
     found = str(find_run(connection, task_id, sha, (runs.c.sha,))["sha"])
     record(connection, "valid", task=task_id, user=by, data={"sha": found, "valid": is_valid})
     key = (runs.c.task_id == task_id, runs.c.sha == found)
     connection.execute(update(runs).where(*key).values(is_valid=is_valid))
+    again = revive(connection, task_id, found) if is_valid else []
+    if "measure" in again:
+        connection.execute(update(runs).where(*key).values(status="pending", why="", verified_at=None))
+    if "compare" in again:
+        connection.execute(update(runs).where(*key).values(is_kept=None, comparison=None))
     recount(hub, connection, task_id)
     return found

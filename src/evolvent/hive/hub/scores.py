@@ -49,6 +49,11 @@ def give_up(hub: Hub, connection: Connection, job: Job, error: str, *, is_retrya
     if job.kind == "measure":
         words = f"the hub could not measure it: {error[:500]}"
         _change_run(connection, job, {"status": "error", "why": words, "verified_at": now()})
+        recount(hub, connection, job.task_id)
+    elif job.kind == "compare":
+        found = {"number": job.payload.get("number"), "against": job.payload.get("against"), "num": 0}
+        found |= {"why": f"the hub could not compare it: {error[:500]}", "is_kept": False}
+        _change_run(connection, job, {"is_kept": False, "comparison": json.dumps(found)})
 
 
 def recount(hub: Hub, connection: Connection, task_id: str) -> None:
@@ -179,6 +184,8 @@ def _call_next(connection: Connection, task_id: str) -> None:
     asked = select(runs.c.sha).where(
         runs.c.task_id == task_id, runs.c.value.is_not(None), runs.c.is_valid, runs.c.is_kept.is_not(True)
     )
+    if task["best_sha"] is None and _is_first_open(connection, task_id):
+        return
     if task["best_sha"] is None:  # nothing stands: the best that was measured becomes the incumbent
         asked = asked.order_by(runs.c.value if is_less else runs.c.value.desc(), runs.c.number).limit(1)
         for sha in connection.execute(asked).scalars().all():
@@ -199,6 +206,12 @@ def _call_next(connection: Connection, task_id: str) -> None:
     for sha in {tree or sha: sha for sha, tree in reversed(found)}.values():
         enqueue(connection, task_id, sha, "compare")
         _mark(connection, task_id, sha, compared_with=task["best_sha"], is_kept=None)
+
+
+def _is_first_open(connection: Connection, task_id: str) -> bool:
+    """Whether the baseline is still to be measured: nobody stands before it."""
+    asked = select(runs.c.status).where(runs.c.task_id == task_id, runs.c.number == 1, runs.c.is_valid)
+    return connection.execute(asked).scalar() in ("pending", "running")
 
 
 def _settle_compare(hub: Hub, connection: Connection, job: Job, reports: list[Report]) -> None:
@@ -243,6 +256,7 @@ def _doubt(hub: Hub, connection: Connection, job: Job, why: str) -> None:
         job.payload["is_doubted"] = True
         keep_payload(connection, job)
         put_back(connection, job, f"the incumbent is invalid: {why}", is_retryable=True, max_attempts=job.attempt + 1)
+        connection.execute(update(jobs).where(jobs.c.id == job.id).values(attempt=0))  # the second look is a new one
         return None
     against, words = job.payload["against"], f"invalid on fresh seeds, twice: {why[:400]}"
     run = _run(connection, replace(job, sha=against))
