@@ -16,7 +16,9 @@ from evolvent.hive.hub.hub import Hub
 from evolvent.hive.hub.identity import HOUSE, User, ensure_house
 from evolvent.hive.hub.jobs import enqueue
 from evolvent.hive.hub.places import upstream_url
+from evolvent.hive.hub.refs import MAIN, read_ref, write_ref
 from evolvent.hive.hub.refusals import Refused, missing
+from evolvent.hive.hub.repositories import name_base
 from evolvent.hive.hub.schema import commits, runs, tasks
 from evolvent.hive.hub.times import now
 from evolvent.hive.task import PROGRAM, HiveTask
@@ -40,24 +42,40 @@ def open_task(hub: Hub, task: HiveTask, opening: Opening | None = None) -> dict[
     """Keep a task and its baseline, which is measured like any run; the same task again changes nothing."""
     opening = opening or Opening()
     limits = check_limits({"evaluations": task.budget.evaluations, **(opening.limits or {})})
+    with hub.database.read() as connection:
+        _refuse_another(_find_row(connection, task.name), task)  # before anything of it is kept
     digest, base = hub.shelf.put(task), hub.repositories.publish(task)
     with hub.database.write() as connection:
-        old = connection.execute(select(tasks).where(tasks.c.id == task.name)).mappings().first()
-        if old is not None and old["digest"] != digest:
-            raise Refused(
-                409,
-                "another task has this name, and its runs were measured by that one",
-                where=task.name,
-                got=digest[:12],
-                wanted=old["digest"][:12],
-                cure="open the new version under a name of its own",
-            )
-        if old is None:
+        row = _find_row(connection, task.name)
+        if row is None:
             ensure_house(connection)
             connection.execute(insert(tasks).values(_row(task, opening, digest, base) | {"limits": json.dumps(limits)}))
             record(connection, "task", task=task.name, user=opening.owner.id if opening.owner else None)
             _enter_baseline(connection, task, digest, base)
-        return tell_task(take_row(connection, task.name), "")
+            row = take_row(connection, task.name)
+    _lead_main(hub, task.name, row["base_sha"])
+    _refuse_another(row, task)  # it may have been opened meanwhile
+    return tell_task(row, "")
+
+
+def _refuse_another(row: RowMapping | None, task: HiveTask) -> None:
+    if row is not None and row["digest"] != task.digest:
+        raise Refused(
+            409,
+            "another task has this name, and its runs were measured by that one",
+            where=task.name,
+            got=task.digest[:12],
+            wanted=row["digest"][:12],
+            cure="open the new version under a name of its own",
+        )
+
+
+def _lead_main(hub: Hub, name: str, base: str) -> None:
+    """Let new agents start from the baseline of the task, whatever else was published under its name."""
+    with hub.repositories.alone(name_base(name)):
+        path = hub.repositories.path(name_base(name))
+        if read_ref(path, MAIN) != base and hub.repositories.knows(name, None, base):
+            write_ref(path, MAIN, base)
 
 
 def _row(task: HiveTask, opening: Opening, digest: str, base: str) -> dict[str, Any]:
@@ -93,10 +111,14 @@ def _enter_baseline(connection: Connection, task: HiveTask, digest: str, base: s
 
 def take_row(connection: Connection, task_id: str) -> RowMapping:
     """The row of a task; 404 where there is none."""
-    row = connection.execute(select(tasks).where(tasks.c.id == task_id)).mappings().first()
+    row = _find_row(connection, task_id)
     if row is None:
         raise missing("task", task_id)
     return row
+
+
+def _find_row(connection: Connection, task_id: str) -> RowMapping | None:
+    return connection.execute(select(tasks).where(tasks.c.id == task_id)).mappings().first()
 
 
 def take_version(connection: Connection, task_id: str) -> tuple[int, int]:
