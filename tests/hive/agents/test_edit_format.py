@@ -69,6 +69,44 @@ def test_a_file_line_inside_of_a_block_is_text():
     assert "FILE: other" in read(block("import sys", "# FILE: other")).files["solve.py"]
 
 
+@pytest.mark.parametrize("fence", ["```", "~~~", "````"])
+@pytest.mark.parametrize("line", ["# file: notes", "FILE: str = 'x'", "FILE: lib/b.py", "# IDEA: none"])
+def test_a_line_like_file_or_idea_inside_of_a_fence_is_text(fence, line):
+    body, more = f"{fence}python\n{line}\nprint(1)\n{fence}\n", f"FILE: lib/c.py\n{fence}\nx\n{fence}\n"
+    text = f"{line}\nprint(1)\n"
+    edit = read(f"FILE: lib/a.py\n{body}{more}IDEA: it prints\n")
+    assert edit.files == {"lib/a.py": text, "lib/c.py": "x\n"} and edit.idea == "it prints"
+    assert read(f"IDEA: it prints\n{body}").files == {"solve.py": text}, "the only file needs no name"
+    assert read(f"It is now:\n{body}IDEA: it prints\n{more}") == read(f"IDEA: it prints\n{more}")
+
+
+def test_an_idea_inside_of_a_block_is_text():
+    assert read(block("import sys", "# idea: none") + "IDEA: a comment").idea == "a comment"
+
+
+@pytest.mark.parametrize("fence", ["```", "````", "~~~"])
+def test_a_fence_around_blocks_or_a_whole_reply_hides_no_file(fence):
+    files = {"solve.py": "a\n", "lib/b.py": "b\n"}
+    one, other = block("a", "1"), block("b", "2", "lib/b.py")
+    wanted = {"solve.py": "1\n", "lib/b.py": "2\n"}
+    path, _, marks = one.partition("\n")
+    for reply in (
+        f"{fence}\nIDEA: y\n{one}{other}{fence}",
+        f"{fence}\nIDEA: y\n{one}{fence}\n\n{fence}python\n{other}{fence}",
+        f"IDEA: y\n{path}\n{fence}\n{marks}{other}{fence}",
+        f"IDEA: y\n{path}\n{fence}\n{marks}{fence}\n{other}",
+    ):
+        assert (read(reply, files).files, read(reply, files).idea) == (wanted, "y"), reply
+    whole = f"{fence}`\nIDEA: y\nFILE: lib/b.py\n{fence}python\n# file: x\n{fence}\n{fence}`\n"
+    if fence != "~~~":
+        assert read(whole, files).files == {"lib/b.py": "# file: x\n"} and read(whole, files).idea == "y"
+
+
+def test_a_file_whose_fence_is_not_closed_was_cut_off_whatever_it_names():
+    with pytest.raises(BadInput, match="cut off"):
+        read("FILE: solve.py\n```python\nprint(1)\n# file: notes\nprint(2)\n")
+
+
 @pytest.mark.parametrize(
     ("reply", "complaint"),
     [
@@ -123,6 +161,16 @@ def test_any_reply_is_an_edit_of_what_may_be_changed_or_a_refusal(reply):
     assert edit.files
     assert all(path == "solve.py" or path.startswith("lib/") for path in edit.files)
     assert not edit.files.items() & FILES.items()
+
+
+CODE = st.lists(st.sampled_from(["x = 1", "", "# file: notes", "FILE: lib/b.py", "IDEA: z", "======="]), max_size=6)
+
+
+@given(CODE, CODE, st.sampled_from(["```", "~~~", "`````"]))
+def test_whole_files_without_fences_and_marks_come_back_as_they_are(one, other, fence):
+    texts = {f"lib/{name}.py": "\n".join(lines) + "\n" for name, lines in zip("ac", (one, other), strict=True)}
+    edit = read("".join(f"FILE: {path}\n{fence}python\n{text}{fence}\n" for path, text in texts.items()))
+    assert edit.files == texts and edit.idea == "an edit without a word"
 
 
 LINES = st.lists(st.sampled_from(["a", "b", "  c", "", "d = 1"]), min_size=1, max_size=8)

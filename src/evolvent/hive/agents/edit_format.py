@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, takewhile
 
 from evolvent.errors import BadInput
 from evolvent.hive.agents.words import one_line
@@ -52,7 +53,7 @@ class Edit:
 def read_edit(reply: str, files: Mapping[str, str], room: Room) -> Edit:
     """The edit in a reply, carried out on these files; BadInput says in words for the model why there is none."""
     lines = reply.replace("\r\n", "\n").split("\n")
-    ideas = [found["idea"] for line in lines if (found := _IDEA.match(line))]
+    ideas = [found["idea"] for line, is_own in _tell_own(lines) if is_own and (found := _IDEA.match(line))]
     new = dict(files)
     sections = _sections(lines, _only(files, room))
     if not sections:
@@ -74,10 +75,8 @@ def _sections(lines: Sequence[str], only: str | None) -> list[tuple[str, list[st
     """Each file that is named, with the lines up to the next one; blocks without a name are of the only file."""
     found: list[tuple[str, list[str]]] = []
     rest: list[str] = []
-    in_block = False
-    for line in lines:
-        in_block = bool(_SEARCH.match(line)) or (in_block and not _REPLACE.match(line))
-        named = None if in_block else _FILE.match(line)
+    for line, is_own in _tell_own(lines):
+        named = _FILE.match(line) if is_own else None
         if named:
             found.append((named["path"].strip("`*'\" "), []))
         else:
@@ -85,6 +84,30 @@ def _sections(lines: Sequence[str], only: str | None) -> list[tuple[str, list[st
     if not found and only is not None and any(_SEARCH.match(line) or _FENCE.match(line) for line in rest):
         return [(only, rest)]
     return found
+
+
+def _tell_own(lines: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    """Each line, and whether it is the reply's own: in no block, and in no fence that may hold a whole file."""
+    in_block = is_named = False
+    is_watched, fence = True, ""  # the first fence after a FILE line, unless blocks come before it or in it
+    for number, line in enumerate(lines):
+        in_block = bool(_SEARCH.match(line)) or (in_block and not _REPLACE.match(line))
+        is_watched = is_watched and not in_block
+        is_own = not in_block and not fence
+        yield line, is_own
+        if is_own and _FILE.match(line):
+            is_named = is_watched = True
+        elif fence and line.rstrip() == fence:  # a file may hold fences itself: from here on FILE lines count again
+            fence, is_watched = "", not is_named
+        elif is_watched and not fence and (found := _FENCE.match(line)):
+            fence = found["fence"] if _holds_file(lines[number + 1 :], found["fence"], is_named) else ""
+
+
+def _holds_file(below: Sequence[str], fence: str, is_named: bool) -> bool:
+    """Whether a fence is around text; it may be around blocks or, where no FILE line came before, a whole reply."""
+    inside = [line for line in takewhile(lambda line: line.rstrip() != fence, below) if line.strip()]
+    is_reply = not is_named and any(_FILE.match(one) and _FENCE.match(two) for one, two in pairwise(inside))
+    return not is_reply and not any(map(_SEARCH.match, inside))
 
 
 def _change(path: str, body: Sequence[str], text: str | None) -> str:
