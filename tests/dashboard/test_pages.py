@@ -96,6 +96,16 @@ def test_a_run_shows_what_it_changed_against_its_parent(peopled):
     assert "#2 <" in page, "its parent is named by number"
 
 
+def test_a_run_that_names_no_parent_is_shown_against_the_baseline_and_says_so(tmp_path):
+    stand = Stand(tmp_path)
+    sha = stand.submit("ada", {"solve.py": BASELINE + "# better\n"}, 0.9)
+    page = stand.page(f"/tasks/packing/runs/{sha}")
+    assert "against the baseline: it names no run that it builds on" in Reader(page).words
+    assert re.findall(r'<tr class="(plus|minus)">.*?<td>(.*?)</td></tr>', page, re.S) == [("plus", "# better")]
+    assert "it is the baseline" in Reader(stand.page(f"/tasks/packing/runs/{stand.base}")).words
+    stand.close()
+
+
 def test_the_hold_out_is_shown_where_it_was_seen(peopled):
     page = peopled.page("/tasks/packing")
     assert 'class="holdout"' in page
