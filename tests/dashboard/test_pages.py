@@ -6,6 +6,7 @@ import pytest
 from dashboard.conftest import SPITE, addresses, people
 from dashboard.reader import Reader, dangers, gaps
 from dashboard.stand import BASELINE, Stand
+from evolvent.dashboard.reading import read_agent
 from evolvent.hive.hub.feed import add_post
 from evolvent.hive.hub.runs import call_off
 
@@ -167,6 +168,26 @@ def test_a_run_that_was_called_off_loses_its_number_and_says_so(tmp_path):
     words = Reader(stand.page(f"/tasks/packing/runs/{sha}")).words
     assert "called off" in words and "Official fill \u2013" in words
     stand.close()
+
+
+@pytest.mark.parametrize(("direction", "numbers"), [("maximize", (0.83, 0.9)), ("minimize", (0.77, 0.7))])
+def test_the_best_of_an_agent_is_none_that_was_called_off(tmp_path, direction, numbers):
+    stand = Stand(tmp_path, direction=direction)
+    stand.measure()
+    shas = [stand.submit("ada", {"solve.py": BASELINE + f"# {one}\n"}, one, parent=stand.base) for one in numbers]
+    stand.measure()
+    for wanted, sha in ((numbers[1], shas[1]), (numbers[0], shas[0])):
+        assert best_of(stand, "ada") == pytest.approx(wanted, abs=0.02)
+        with stand.hub.database.write() as connection:
+            call_off(stand.hub, connection, "packing", sha, False, None)
+    assert best_of(stand, "ada") is None, "none of its runs has an official number"
+    stand.close()
+
+
+def best_of(stand, agent):
+    with stand.hub.database.read() as connection:
+        [one] = read_agent(connection, agent)["by_task"]
+    return one["best"]
 
 
 def test_less_can_be_better(tmp_path):

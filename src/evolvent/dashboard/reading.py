@@ -95,8 +95,9 @@ def read_search(connection: Connection, query: Query, task_id: str, page: int) -
 
 
 def _count_runs(connection: Connection, names: list[str]) -> dict[str, list[Said]]:
-    """By agent, for each task: runs, official ones, kept ones, and the best of its own."""
-    best = case((tasks.c.direction == "minimize", func.min(runs.c.value)), else_=func.max(runs.c.value))
+    """By agent, for each task: runs, official ones, kept ones, and the best official number of its own."""
+    number = case((OFFICIAL, runs.c.value))
+    best = case((tasks.c.direction == "minimize", func.min(number)), else_=func.max(number))
     asked = (
         select(
             runs.c.agent_id,
