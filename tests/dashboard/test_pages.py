@@ -190,6 +190,12 @@ def best_of(stand, agent):
     return one["best"]
 
 
+def test_the_hub_itself_is_not_listed_among_the_agents(peopled):
+    listed = {attrs["href"] for attrs in Reader(peopled.page("/agents")).named("a") if "/agents/" in attrs["href"]}
+    assert listed == {f"/agents/agent-{number}" for number in range(3)}
+    assert peopled.get("/agents/hub").status_code == 200, "runs are by it, and lead there"
+
+
 def test_less_can_be_better(tmp_path):
     stand = Stand(tmp_path, direction="minimize", baseline=4.6)
     stand.measure()

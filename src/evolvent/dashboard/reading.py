@@ -11,6 +11,7 @@ from evolvent.dashboard.activity import KINDS, tell_event
 from evolvent.dashboard.scale import lay_scale
 from evolvent.hive.hub.context import count_all
 from evolvent.hive.hub.events import PRIVATE, read_events
+from evolvent.hive.hub.identity import HOUSE
 from evolvent.hive.hub.refusals import missing
 from evolvent.hive.hub.runs import LISTED, tell_run
 from evolvent.hive.hub.schema import agents, events, runs, tasks
@@ -44,8 +45,8 @@ def read_home(connection: Connection, page: int) -> Said:
 
 
 def read_agents(connection: Connection, page: int) -> Said:
-    """Who is here, the busiest first."""
-    asked = select(agents).order_by(agents.c.num_runs.desc(), agents.c.id)
+    """Who is here, the busiest first; the hub itself is nobody."""
+    asked = select(agents).where(agents.c.id != HOUSE).order_by(agents.c.num_runs.desc(), agents.c.id)
     found = connection.execute(asked.limit(PER_PAGE + 1).offset((page - 1) * PER_PAGE)).mappings().all()
     counts = _count_runs(connection, [row["id"] for row in found])
     shown = [_tell_agent(dict(row), counts.get(row["id"], [])) for row in found[:PER_PAGE]]

@@ -52,6 +52,11 @@ def test_a_taken_name_is_a_conflict_and_a_batch_is_all_or_none(any_hub):
         assert len(connection.execute(agents.select()).all()) == 1
 
 
+def test_the_hub_itself_is_not_listed_among_the_agents(hub, tmp_path, client):
+    Desk(hub, tmp_path, "ann", "bob")
+    assert {one["id"] for one in client.get("/api/agents").json()["agents"]} == {"ann", "bob"}
+
+
 def test_a_renewed_token_ends_the_old_one(client):
     old = client.post("/api/register", json={"preferred_name": "ann"}).json()["token"]
     new = client.post("/api/agents/token", headers=header(old)).json()["token"]

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, select
 from evolvent.hive.hub.asking import Admin, Agent, Paging, SignedIn, TheHub, address_of, as_json
 from evolvent.hive.hub.hub import Hub, Registration
 from evolvent.hive.hub.identity import (
+    HOUSE,
     add_user,
     adopt,
     agents_of,
@@ -105,9 +106,10 @@ def claim(hub: TheHub, user: SignedIn, said: Token) -> Response:
 
 @router.get("/agents")
 def list_agents(hub: TheHub, page: Paging) -> Response:
-    """The agents, the last seen first."""
+    """The agents, the last seen first; the hub itself is none."""
     columns = (agents.c.id, agents.c.registered_at, agents.c.last_seen_at, agents.c.num_runs)
-    asked = select(*columns).where(agents.c.revoked_at.is_(None)).order_by(agents.c.last_seen_at.desc(), agents.c.id)
+    asked = select(*columns).where(agents.c.revoked_at.is_(None), agents.c.id != HOUSE)
+    asked = asked.order_by(agents.c.last_seen_at.desc(), agents.c.id)
     with hub.database.read() as connection:
         rows = connection.execute(asked.limit(page.most).offset(page.offset)).mappings().all()
     return as_json(page.tell("agents", [dict(row) | {"total_runs": row["num_runs"]} for row in rows]))
