@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections import namedtuple
+from pathlib import Path
 
 import httpx
 import pytest
@@ -47,12 +48,15 @@ WRONG = [
     ("open", "one task"),
     ("open nothere hub=http://127.0.0.1:1", "no task and no folder"),
     ("board golf packing", "one task"),
+    ("board hub=127.0.0.1:8000", "did you mean http://127.0.0.1:8000?"),
+    ("serve port=8500", "--port 8500"),
     ("board golf num=x hub=http://127.0.0.1:1", "not a whole number"),
     ("admin", "a key for somebody"),
     ("admin usr", "did you mean user"),
     ("admin user", "NAME"),
     ("admin user a b", "other words"),
     ("admin user a rule=x hub=http://127.0.0.1:1", "did you mean role"),
+    ("admin invite uses=0 hub=http://127.0.0.1:1 key_file=key", "nobody can use"),
     ("admin invite uses=x hub=http://127.0.0.1:1 key_file=key", "not a whole number"),
     ("demo words", "fields alone"),
     ("demo task=golv", "did you mean golf"),
@@ -120,6 +124,10 @@ def serving(folder, *words):
         process.stderr.close()
 
 
+def children(pid):
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def await_best(url, task="slope", patience_s=60):
     until = time.monotonic() + patience_s
     while (best := httpx.get(f"{url}/api/tasks/{task}").json()["best_score"]) is None:
@@ -162,6 +170,20 @@ def test_a_hub_ends_at_a_signal_also_with_listeners_and_workers_and_goes_on_with
         assert not await_end(started, patience_s=20), "workers outlived a hub that was killed"
     with serving(tmp_path, f"tasks={tmp_path / 'task'}", "workers=0") as hub:
         assert without_address(runs_of(hub.url)) == without_address(runs), "something was lost"
+
+
+@ON_LINUX
+def test_a_worker_that_was_killed_is_started_again_and_its_measurement_is_made(tmp_path):
+    make_slope(tmp_path / "task", more={"public/answer.py": f"import time\ntime.sleep(2)\n{ANSWER}"})
+    with serving(tmp_path, f"tasks={tmp_path / 'task'}", "workers=1", "lease_s=3600") as hub:
+        until = time.monotonic() + 60
+        while 'hive_jobs{state="leased"} 1' not in httpx.get(f"{hub.url}/api/metrics").text:
+            assert time.monotonic() < until, "nobody works"
+            time.sleep(0.05)
+        for worker in children(hub.process.pid):
+            os.kill(worker, signal.SIGKILL)
+        assert await_best(hub.url) == -8.0
+        assert any("own-1 ended with -9, and is started again" in line for line in hub.lines), hub.lines
 
 
 @pytest.mark.slow

@@ -172,6 +172,13 @@ def test_without_git_it_says_so(served, refused, monkeypatch, tmp_path):
     assert "apt install git" in refused("hive", "demo", "seconds=1")
 
 
+def test_a_token_that_cannot_be_kept_takes_no_name(served, answered, refused, monkeypatch, tmp_path):
+    words = ("hive", "join", "slope", f"hub={served[1]}", "agent=random", "evaluations=1", "name=kept-name")
+    (tmp_path / "file").write_text("no folder")
+    assert "folder= of an agent" in refused(*words, f"folder={tmp_path / 'file'}", status=1)
+    assert answered(*words, f"folder={tmp_path / 'good'}")["agent"] == "kept-name"
+
+
 def test_a_page_of_a_hub_is_not_the_address_of_one(served, refused):
     error = refused("hive", "join", "slope", f"hub={served[1]}/tasks/slope")
     assert "is this the address of a hub?" in error and "/tasks/slope" in error

@@ -208,6 +208,13 @@ def test_agents_wait_for_a_hub_that_is_gone_and_go_on_when_it_is_back(home, tmp_
     served.close()
 
 
+def test_a_task_that_is_none_registers_nobody(hub, home, refused):
+    _, url = hub
+    assert "task not found" in refused("hive", "swarm", "up", "slop", f"hub={url}", IDLE, "prefix=dog")
+    with HubClient(url) as client:
+        assert not any(one["id"].startswith("dog") for one in client._pages("/agents", "agents", {}))
+
+
 def test_two_commands_do_not_change_a_swarm_at_once(home, refused):
     folder = home / "127.0.0.1-9" / "swarms" / "slope"
     with hold(folder):

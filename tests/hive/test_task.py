@@ -99,6 +99,7 @@ def test_the_shelf_gives_a_version_by_its_digest_or_not_at_all(tmp_path):
         ("memory_mb", "memory_gb", "did you mean memory_mb"),
         ("seconds = 20", "second = 20", "did you mean seconds"),
         ('name = "labels"', 'name = "La--bels"', "no name of a task"),
+        ('metric = "accuracy"', 'metric = "bad name!"', "no name of a metric"),
         ("metric =", "metric = =", "not TOML"),
     ],
 )

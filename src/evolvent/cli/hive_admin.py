@@ -43,10 +43,14 @@ def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
         raise BadInput(
             f"{deed} takes other words", where=where, got=" ".join(rest) or "nothing", wanted=" ".join(names) or "none"
         )
-    uses = max(1, whole(command.fields, "uses", 1))
+    uses = whole(command.fields, "uses", 1)
+    if uses < 1:
+        raise BadInput("a code that nobody can use", where="uses", got=uses, wanted=">= 1")
     with HubClient(hub_of(command.fields), user_key=read_key(command.fields), patience_s=PATIENCE_S) as client:
         answer = _ask(client, deed, rest, (command, uses)) or {}
     screen = Screen(as_json=command.json)
+    if not answer:
+        screen.say(f"{deed} {' '.join(rest)}: done")
     for name, value in answer.items():
         for line in [one[:8] for one in value] or ["none"] if isinstance(value, list) else [value]:
             screen.console.print(f"{name:<12} {line}", markup=False, soft_wrap=True)

@@ -14,6 +14,7 @@ from evolvent.errors import BadInput
 
 MAX_ROWS = 100
 WIDE = 100  # columns of a screen that has room for commits, and for words beside the numbers
+NARROW = 76  # below, there is none for intervals either
 MARKS = {True: "kept", False: "not kept", None: ""}
 
 
@@ -32,7 +33,10 @@ def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
             return {"tasks": tasks}
         task = client.task(words[0])
         rows = client.leaderboard(words[0], per_page=min(num, MAX_ROWS))["rows"]
+        baseline = client.run(words[0], task["base_sha"])
     print_board(screen, task, rows)
+    if baseline["verification_status"] in ("failed", "error"):
+        screen.say(f"the baseline has no number: {one_line(baseline['why'], 300)}")
     return {"task": words[0], "rows": rows}
 
 
@@ -63,12 +67,13 @@ def print_board(screen: Screen, task: Mapping[str, Any], rows: list[dict[str, An
     stats = task["stats"]
     title = f"{task['id']}: {escape(one_line(task['metric']))}, {task['direction']}  ({stats['total_runs']} runs, "
     title += f"{stats['total_official']} official, {max(0, stats['improvements'] - 1)} kept improvements)"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, expand=True)
-    for name in ("#", "measured", "95 %", "likely", "hold-out"):
+    is_wide, is_narrow = screen.console.width >= WIDE, screen.console.width < NARROW
+    padding = (0, 1) if is_wide else (0, 1, 0, 0)
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, expand=True, padding=padding)
+    for name in ("#", "measured", *(() if is_narrow else ("95 %", "likely")), "hold-out"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("run", "agent", ""):
         table.add_column(name, no_wrap=True)
-    is_wide = screen.console.width >= WIDE
     if is_wide:
         table.add_column("what", overflow="ellipsis", no_wrap=True, min_width=8, ratio=1)
     for row in rows:
@@ -77,8 +82,7 @@ def print_board(screen: Screen, task: Mapping[str, Any], rows: list[dict[str, An
         table.add_row(
             str(row["rank"]),
             f"{measured['value']:.5g}",
-            _interval(measured),
-            f"{likely['value']:.5g}",
+            *(() if is_narrow else (_interval(measured), f"{likely['value']:.5g}")),
             f"{holdout['value']:.5g}" if "value" in holdout else "",
             f"#{row['number']} {row['id'][:8]}" if is_wide else f"#{row['number']}",
             row["agent_id"],

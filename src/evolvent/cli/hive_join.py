@@ -6,6 +6,7 @@ import math
 import re
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -188,10 +189,14 @@ def _find_key(nobody: HubClient, wanted: Wanted, invite: str | None) -> tuple[Ke
     """The agent's name and token, registered where it is new, and the folder in which it works."""
     from evolvent.hive.agents.keys import Key, keep_key, read_key
     from evolvent.hive.hub.refusals import Refused
+    from evolvent.store.atomic import disk_errors_at
 
     path = _key_path(wanted)
     key = read_key(path)
     if key is None:
+        with disk_errors_at(path):  # a token that cannot be kept would take the name with it
+            path.parent.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=path.parent).close()
         try:
             made = nobody.register(_alias(wanted), invite)
         except Refused as error:

@@ -9,6 +9,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -37,7 +38,7 @@ FIELDS = (
     "max_looks",
     "max_attempts",
 )
-GRACE_S = 0.5
+GRACE_S, WATCH_S = 0.5, 2.0
 PARENT_VARIABLE = "EVOLVENT_HIVE_PARENT"  # the process that a worker belongs to
 TERMINATED = 143  # as a shell counts a process that SIGTERM ended
 OWN = "own-"  # begins the names of the workers that a hub starts
@@ -77,7 +78,7 @@ def main(command: Command, words: tuple[str, ...]) -> dict[str, Any]:
     started: list[subprocess.Popen[bytes]] = []
     # uvicorn raises a signal once more when it has closed: workers have to be ended before this process is
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    with alone(hub), ended(started):
+    with alone(hub), ended(started), kept_at_work(hub, started, screen):
         keys = keep_keys(hub)
         open_tasks(hub, names, screen)
         is_proxied = bool(hub.settings.public_url)
@@ -103,12 +104,6 @@ def open_home(fields: Mapping[str, str]) -> Hub:
 @contextmanager
 def alone(hub: Hub) -> Iterator[None]:
     """Hold a hub's folder, so that no second server works in it; what workers of before held is free again."""
-    from sqlalchemy import update
-
-    from evolvent.hive.hub.schema import jobs
-    from evolvent.hive.hub.times import now
-
-    lost = update(jobs).where(jobs.c.state == "leased", jobs.c.worker.like(f"{OWN}%")).values(lease_until=now())
     with ExitStack() as held:
         held.callback(hub.close)
         try:
@@ -116,9 +111,20 @@ def alone(hub: Hub) -> Iterator[None]:
         except StoreError as error:
             cure = "end that one first, or name another home=FOLDER"
             raise StoreError("a hub is open in this folder", where=str(hub.home), got=error.what, cure=cure) from None
-        with hub.database.write() as connection:
-            connection.execute(lost)
+        free_leases(hub, f"{OWN}%")
         yield
+
+
+def free_leases(hub: Hub, name: str) -> None:
+    """Let others have what the workers of these names were measuring."""
+    from sqlalchemy import update
+
+    from evolvent.hive.hub.schema import jobs
+    from evolvent.hive.hub.times import now
+
+    lost = update(jobs).where(jobs.c.state == "leased", jobs.c.worker.like(name)).values(lease_until=now())
+    with hub.database.write() as connection:
+        connection.execute(lost)
 
 
 def read_settings(fields: Mapping[str, str]) -> Settings:
@@ -199,11 +205,10 @@ def start_workers(hub: Hub, url: str, num: int) -> list[subprocess.Popen[bytes]]
     if not num:
         return []
     words = ["hive", "work", f"hub={url}", f"key_file={hub.home / 'worker.key'}", f"home={hub.home / 'worker'}"]
-    return [_start([*words, f"name={OWN}{i + 1}"]) for i in range(num)]
+    return [_start([sys.executable, "-m", "evolvent", *words, f"name={OWN}{i + 1}"]) for i in range(num)]
 
 
-def _start(words: list[str]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "evolvent", *words]
+def _start(command: Any) -> subprocess.Popen[bytes]:
     own = os.environ | {PARENT_VARIABLE: str(os.getpid())}
     return subprocess.Popen(
         command, env=own, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
@@ -225,6 +230,30 @@ def ended(processes: list[subprocess.Popen[bytes]]) -> Iterator[None]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+@contextmanager
+def kept_at_work(hub: Hub, processes: list[subprocess.Popen[bytes]], screen: Screen) -> Iterator[None]:
+    """Start a worker again that ended by itself, and let others have what it was measuring."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(WATCH_S):
+            for at, process in enumerate(processes):
+                if process.poll() is None or over.is_set():
+                    continue
+                name = f"{OWN}{at + 1}"
+                screen.say(f"worker   {name} ended with {process.returncode}, and is started again")
+                free_leases(hub, name)
+                processes[at] = _start(process.args)
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watching.join()
 
 
 def say_where(screen: Screen, hub: Hub, url: str, keys: Mapping[str, Path]) -> None:

@@ -89,12 +89,15 @@ def status(command: Command, task: str, _: tuple[str, ...]) -> dict[str, Any]:
     """A table of the agents: what they are doing, and what the hub has of them."""
     from evolvent.hive.agents.client import HubClient
     from evolvent.hive.agents.swarm import count_runs
+    from evolvent.hive.hub.refusals import Refused
 
     screen, swarm = Screen(as_json=command.json), _find(command, task)
     counts: Mapping[str, Mapping[str, Any]] = {}
     try:
         with HubClient(swarm.hub, patience_s=1.0, timeout_s=5.0) as client:
             counts = count_runs(client, swarm.task)
+    except Refused as error:
+        print_line(screen, f"the hub refuses: {error.what} ({swarm.hub})")
     except EvolventError as error:
         print_line(screen, f"the hub does not answer: {error.what} ({swarm.hub}); agents at work wait for it")
     answer = tell_swarm(swarm, counts)

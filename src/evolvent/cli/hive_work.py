@@ -53,6 +53,7 @@ def hub_of(fields: Mapping[str, str]) -> str:
     url = fields.get("hub", os.environ.get("EVOLVENT_HIVE") or os.environ.get("HIVE_SERVER", ""))
     if not url.startswith(("http://", "https://")) or not url.partition("://")[2].strip("/"):
         cure = "evolvent hive serve prints it; or export EVOLVENT_HIVE=URL"
+        cure = f"did you mean http://{url}?" if url and "://" not in url else cure
         raise BadInput("which hub?", where="hub", got=url or "nothing", wanted="hub=http://HOST:PORT", cure=cure)
     return url
 
@@ -69,7 +70,7 @@ def read_key(fields: Mapping[str, str]) -> str:
             cure = "evolvent hive serve writes admin.key and worker.key into its folder"
             raise BadInput("the key cannot be read", where="key_file", got=str(error), cure=cure) from None
     if not (key.startswith("hive_") and key.isascii() and key.isprintable()):
-        cure = f"key_file=FILE, or export {KEY_VARIABLE}"
+        cure = f"key_file=FILE, or export {KEY_VARIABLE}=hive_... (the key itself, no file)"
         got = "nothing" if not key else "something else"
         raise BadInput("no key of a user", where=path or KEY_VARIABLE, got=got, wanted="hive_...", cure=cure)
     return key

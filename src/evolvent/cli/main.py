@@ -240,8 +240,14 @@ def refuse_fields(command: Command, known: tuple[str, ...] = ()) -> None:
             f"no field {unknown!r}",
             where=f"evolvent {command.verb}",
             got=f"{unknown}={command.fields[unknown]}",
-            cure=nearest(unknown, list(known)) if known else none,
+            cure=_cure_field(unknown, command.fields[unknown], known) or none,
         )
+
+
+def _cure_field(unknown: str, value: str, known: tuple[str, ...]) -> str:
+    if unknown in _FLAGS:
+        return f"--{unknown.replace('_', '-')} {value}"
+    return nearest(unknown, list(known)) if known else ""
 
 
 def _is_field(word: str) -> bool:

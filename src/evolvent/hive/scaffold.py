@@ -11,7 +11,7 @@ from evolvent.errors import BadInput, nearest
 from evolvent.hive.prove import Check, prove
 from evolvent.hive.sealed import Bench
 from evolvent.hive.space import SPACE, read_space
-from evolvent.hive.task import CONFIG, Direction, HiveTask
+from evolvent.hive.task import CONFIG, Direction, HiveTask, check_metric
 from evolvent.hive.task_folder import build_task
 from evolvent.seeds import derive
 from evolvent.store import write_bytes
@@ -28,7 +28,6 @@ WORTH = {
     Direction.MAXIMIZE: (f"1 - {ERROR}", "1 less 4 times the error, as a mean"),
     Direction.MINIMIZE: (ERROR, "4 times the error, as a mean"),
 }
-_METRIC = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +40,7 @@ class Wish:
     secret: int
 
     def __post_init__(self) -> None:
-        if not _METRIC.fullmatch(self.metric):
-            wanted = "a-z first, then a-z, 0-9 and _, at most 40: agents read it from a line `metric: number`"
-            raise BadInput("this is no name of a metric", where="metric", got=ascii(self.metric), wanted=wanted)
+        check_metric(self.metric, "metric")
         if self.direction not in list(Direction):
             cure = nearest(self.direction, list(Direction))
             raise BadInput(

@@ -20,6 +20,7 @@ PARTS = ("public", "sealed", "holdout")
 INPUTS = "inputs"  # where the artifact finds the questions
 FORETOLD = f"{INPUTS}/predictions"  # and where a replay finds what the first run wrote
 MAX_SEEDS, MAX_TURNS, MAX_BYTES = 64, 20, 2**30
+_METRIC = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9]|-(?!-)){0,18}[a-z0-9]")
 
 
@@ -151,6 +152,13 @@ def digest_files(files: Mapping[str, bytes]) -> str:
     return hashlib.sha256(json.dumps(rows, ensure_ascii=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def check_metric(name: object, where: str) -> None:
+    """BadInput for what is no name of a metric."""
+    if not isinstance(name, str) or not _METRIC.fullmatch(name):
+        wanted = "a-z first, then a-z, 0-9 and _, at most 40: agents read it from a line `metric: number`"
+        raise BadInput("this is no name of a metric", where=where, got=ascii(name), wanted=wanted)
+
+
 def _check_words(task: HiveTask) -> None:
     if not isinstance(task.name, str) or not _NAME.fullmatch(task.name):
         wanted = "2 to 20 of a-z, 0-9 and single hyphens between them"
@@ -160,8 +168,7 @@ def _check_words(task: HiveTask) -> None:
     if type(task.timed) is not int or not 0 <= task.timed <= MAX_TURNS or (task.timed and (task.replay or task.exact)):
         wanted = f"0 to {MAX_TURNS} turns, and with any: exact = false, and no replay"
         raise BadInput("the task cannot be timed so", where=f"{task.where}: timed", got=task.timed, wanted=wanted)
-    if not isinstance(task.metric, str) or not task.metric.strip():
-        raise BadInput("a metric needs a name", where=f"{task.where}: metric", got=task.metric, wanted='such as "fill"')
+    check_metric(task.metric, f"{task.where}: metric")
     for key, words in (("command", task.command), ("replay", task.replay or task.command)):
         if not words or not all(isinstance(word, str) and word and "\0" not in word for word in words):
             wanted = 'such as ["python3", "solve.py"]'

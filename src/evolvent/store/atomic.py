@@ -24,7 +24,7 @@ def _renew_token() -> None:
 
 os.register_at_fork(after_in_child=_renew_token)
 
-_ELSEWHERE = "name another folder: out= of a run, home= of a hub"
+_ELSEWHERE = "name another folder: out= of a run, home= of a hub, folder= of an agent"
 _WHY = {
     errno.ENOSPC: ("the disk is full", f"free some space there, or {_ELSEWHERE}"),
     errno.EDQUOT: ("the disk quota is used up", f"free some space there, or {_ELSEWHERE}"),

@@ -47,6 +47,8 @@ def raise_swarm(swarm: Swarm, num: int, door: Door, stagger_s: float, tell: Tell
     """
     if not 1 <= num <= MAX_AGENTS:
         raise BadInput("so many agents cannot be started", where="num", got=num, wanted=f"1 to {MAX_AGENTS}")
+    if not swarm.cells:
+        door.client.task(swarm.task)  # a name that is wrong registers nobody
     keep_swarm(swarm)  # a full disk is found here, before anybody is registered
     swarm = _register(swarm, num - len(swarm.cells), door, tell)
     num_started = 0
