@@ -160,10 +160,15 @@ def test_an_agent_that_hangs_is_ended_with_all_its_children(script, tmp_path):
     episode = one(OutsideAgent(agent, timeout_s=2.0))
     assert episode.outcome == Outcome.INFRASTRUCTURE_FAILED and "within 2 s" in fault(episode)
     pids = [int(p) for p in (tmp_path / "pids").read_text().split()]
-    deadline = time.monotonic() + 5
+    assert _are_over(pids)
+
+
+def _are_over(pids):
+    """Whether all of them end soon: what was killed may need a moment on a busy machine."""
+    deadline = time.monotonic() + 10
     while any(map(_is_alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert not any(map(_is_alive, pids))
+    return not any(map(_is_alive, pids))
 
 
 def _is_alive(pid):
@@ -180,7 +185,7 @@ def test_a_child_that_stays_behind_is_ended_and_does_not_hold_up_the_answer(scri
         print(child.pid, ask("1+1?"))
     """)
     pid, answer = one(OutsideAgent(agent, timeout_s=20.0)).answer.split()
-    assert answer == "1+1?" and not _is_alive(int(pid))
+    assert answer == "1+1?" and _are_over([int(pid)])
 
 
 def test_what_is_printed_is_read_as_asked(script):
