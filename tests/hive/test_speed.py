@@ -46,7 +46,7 @@ def test_to_leave_before_the_work_is_done_is_to_leave_without_it(race):
 
 
 def test_an_answer_that_changes_from_turn_to_turn_is_invalid(race):
-    result = race(PREDICT + "import os\npredict([b % 2 for b in os.urandom(10)] * 30)")
+    result = race(PREDICT + "import os\npredict([b % 2 for b in os.urandom(300)])")
     assert result.value is None and result.why == "another answer in turn 2"
 
 
