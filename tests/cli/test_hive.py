@@ -136,6 +136,13 @@ def await_best(url, task="slope", patience_s=60):
     return best
 
 
+def await_lease(url, patience_s=60):
+    until = time.monotonic() + patience_s
+    while 'hive_jobs{state="leased"} 1' not in httpx.get(f"{url}/api/metrics").text:
+        assert time.monotonic() < until, "nobody works"
+        time.sleep(0.05)
+
+
 def runs_of(url):
     return httpx.get(f"{url}/api/tasks/slope/runs", params={"view": "all", "sort": "recent:asc"}).json()["runs"]
 
@@ -176,10 +183,7 @@ def test_a_hub_ends_at_a_signal_also_with_listeners_and_workers_and_goes_on_with
 def test_a_worker_that_was_killed_is_started_again_and_its_measurement_is_made(tmp_path):
     make_slope(tmp_path / "task", more={"public/answer.py": f"import time\ntime.sleep(2)\n{ANSWER}"})
     with serving(tmp_path, f"tasks={tmp_path / 'task'}", "workers=1", "lease_s=3600") as hub:
-        until = time.monotonic() + 60
-        while 'hive_jobs{state="leased"} 1' not in httpx.get(f"{hub.url}/api/metrics").text:
-            assert time.monotonic() < until, "nobody works"
-            time.sleep(0.05)
+        await_lease(hub.url)
         for worker in children(hub.process.pid):
             os.kill(worker, signal.SIGKILL)
         assert await_best(hub.url) == -8.0
@@ -191,10 +195,7 @@ def test_a_worker_that_was_killed_is_started_again_and_its_measurement_is_made(t
 def test_a_measurement_that_an_ended_hub_left_is_taken_up_at_once(tmp_path):
     make_slope(tmp_path / "task", more={"public/answer.py": f"import time\ntime.sleep(2)\n{ANSWER}"})
     with serving(tmp_path, f"tasks={tmp_path / 'task'}", "workers=1", "lease_s=3600") as hub:
-        until = time.monotonic() + 60
-        while 'hive_jobs{state="leased"} 1' not in httpx.get(f"{hub.url}/api/metrics").text:
-            assert time.monotonic() < until, "nobody works"
-            time.sleep(0.05)
+        await_lease(hub.url)
         hub.process.send_signal(signal.SIGTERM)
         hub.process.wait(15)
     with serving(tmp_path, "workers=1", "lease_s=3600") as hub:

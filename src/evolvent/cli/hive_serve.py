@@ -235,6 +235,8 @@ def ended(processes: list[subprocess.Popen[bytes]]) -> Iterator[None]:
 @contextmanager
 def kept_at_work(hub: Hub, processes: list[subprocess.Popen[bytes]], screen: Screen) -> Iterator[None]:
     """Start a worker again that ended by itself, and let others have what it was measuring."""
+    from sqlalchemy.exc import SQLAlchemyError
+
     over = threading.Event()
 
     def watch() -> None:
@@ -243,8 +245,11 @@ def kept_at_work(hub: Hub, processes: list[subprocess.Popen[bytes]], screen: Scr
                 if process.poll() is None or over.is_set():
                     continue
                 name = f"{OWN}{at + 1}"
+                try:
+                    free_leases(hub, name)
+                except (EvolventError, SQLAlchemyError):
+                    continue  # the database is busy or away: in a moment
                 screen.say(f"worker   {name} ended with {process.returncode}, and is started again")
-                free_leases(hub, name)
                 processes[at] = _start(process.args)
 
     watching = threading.Thread(target=watch, daemon=True)

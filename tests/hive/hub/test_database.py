@@ -21,11 +21,11 @@ from evolvent.hive.hub.schema import agents, metadata, users
 from evolvent.hive.hub.search import index
 
 SEARCH = ("search_text", "words", "search_words")  # what each database needs to find words, beside the tables
-SECOND = """
+NEXT = """
 from alembic import op
 from sqlalchemy import Column, Integer
 
-revision, down_revision, branch_labels, depends_on = "0002", "0001", None, None
+revision, down_revision, branch_labels, depends_on = "0003", "0002", None, None
 
 def upgrade():
     op.add_column("users", Column("num_logins", Integer, nullable=False, server_default="7"))
@@ -52,7 +52,7 @@ def test_the_migrations_make_what_the_code_works_with(empty_url):
         options = {"include_object": is_ours, "compare_type": True, "compare_server_default": defaults}
         difference = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
         keys = unique_keys(connection)
-    assert difference == [], "0001 and schema.py say different things"
+    assert difference == [], "the migrations and schema.py say different things"
     assert keys == {name: wanted_keys(table) for name, table in metadata.tables.items()}
 
 
@@ -78,7 +78,7 @@ def test_a_database_that_is_brought_up_to_date_keeps_its_rows_and_an_older_versi
     with opened(empty_url) as database, database.write() as connection:
         add_user(connection, "olga", "owner")
     shutil.copytree(MIGRATIONS, tmp_path / "migrations")
-    (tmp_path / "migrations/versions/0002_second.py").write_text(SECOND)
+    (tmp_path / "migrations/versions/0003_next.py").write_text(NEXT)
     with monkeypatch.context() as later_version:
         later_version.setattr(under_test, "MIGRATIONS", tmp_path / "migrations")
         with opened(empty_url) as database, database.read() as connection:
@@ -93,12 +93,21 @@ def test_a_database_that_is_brought_up_to_date_keeps_its_rows_and_an_older_versi
             assert connection.execute(select(users.c.name)).scalars().all() == ["olga"], "the refusal lost a row"
 
 
+def test_a_hub_of_the_first_version_keeps_its_agents_and_lets_them_take_turns(empty_url):
+    with opened(empty_url) as database, database.write() as connection:
+        command.downgrade(config_of(connection), "0001")
+        row = "INSERT INTO agents (id, registered_at, last_seen_at) VALUES ('ann', 'then', 'then')"
+        connection.execute(text(row))
+    with opened(empty_url) as database, database.read() as connection:
+        assert connection.execute(select(agents.c.id, agents.c.served_at)).all() == [("ann", "")]
+
+
 def test_a_migration_that_breaks_leaves_everything_as_it_was(empty_url, tmp_path, monkeypatch):
     with opened(empty_url) as database, database.write() as connection:
         add_user(connection, "olga", "owner")
     shutil.copytree(MIGRATIONS, tmp_path / "migrations")
-    broken = SECOND + '    op.execute("INSERT INTO nowhere VALUES (1)")\n'
-    (tmp_path / "migrations/versions/0002_second.py").write_text(broken)
+    broken = NEXT + '    op.execute("INSERT INTO nowhere VALUES (1)")\n'
+    (tmp_path / "migrations/versions/0003_next.py").write_text(broken)
     with monkeypatch.context() as later_version:
         later_version.setattr(under_test, "MIGRATIONS", tmp_path / "migrations")
         with pytest.raises(StoreError):

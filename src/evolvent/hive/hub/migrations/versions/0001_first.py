@@ -80,7 +80,6 @@ def _make_identity() -> None:
         Column("registered_at", String(32), nullable=False),
         Column("last_seen_at", String(32), nullable=False),
         Column("num_runs", Integer, nullable=False, server_default="0"),
-        Column("served_at", String(32), nullable=False, server_default=""),
         Column("revoked_at", String(32)),
     )
     op.create_table(
